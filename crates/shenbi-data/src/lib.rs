@@ -1,0 +1,54 @@
+//! Captioned pictures for GAN training.
+//!
+//! A [`Source`] hands out one [`Example`] by its index; [`scenes::Scenes`] draws them, [`folder::Folder`] reads them
+//! from a directory or an archive. [`loader::Loader`] turns a source into batches, in worker threads, in an order that
+//! depends on the seed alone.
+
+pub mod decode;
+pub mod error;
+pub mod folder;
+pub mod inspect;
+pub mod loader;
+pub mod scenes;
+
+pub use error::{DataError, Result};
+
+/// A picture: 8-bit samples, rows from the top, channels interleaved, alpha not premultiplied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Pixels per row.
+    pub width: usize,
+    /// Number of rows.
+    pub height: usize,
+    /// 1 (grey), 3 (RGB) or 4 (RGBA).
+    pub channels: usize,
+    /// `height * width * channels` samples.
+    pub pixels: Vec<u8>,
+}
+
+/// A picture and the captions that describe it.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// The picture, at the size its source was opened with.
+    pub picture: Picture,
+    /// At least one caption; several are paraphrases or translations of each other.
+    pub captions: Vec<String>,
+}
+
+/// Something that hands out examples by index. Equal indices give equal examples, on every machine.
+pub trait Source: Send + Sync {
+    /// Number of examples, or `None` for an endless source (any index is valid).
+    fn len(&self) -> Option<u64>;
+
+    /// The example at `index`.
+    ///
+    /// # Errors
+    /// The file cannot be read or decoded; the error names it.
+    fn get(&self, index: u64) -> Result<Example>;
+
+    /// Channels of every picture this source hands out: 1, 3 or 4.
+    fn channels(&self) -> usize;
+
+    /// Height and width of every picture this source hands out.
+    fn size(&self) -> [usize; 2];
+}
