@@ -37,6 +37,9 @@ pub enum DataError {
     /// A setting that does not fit.
     #[error("{0}")]
     Setting(String),
+    /// A loader thread panicked or is gone: a defect of a source, not of a person's data.
+    #[error("the data loader stopped: {0}")]
+    Worker(String),
 }
 
 impl DataError {
@@ -48,5 +51,10 @@ impl DataError {
     /// A content error in `path`.
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_path_buf(), message: message.into() }
+    }
+
+    /// A content error in line `line` (counted from 1) of `path`.
+    pub fn line(path: impl AsRef<Path>, line: usize, message: impl Into<String>) -> Self {
+        Self::Line { path: path.as_ref().to_path_buf(), line, message: message.into() }
     }
 }

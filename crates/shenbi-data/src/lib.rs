@@ -4,11 +4,13 @@
 //! from a directory or an archive. [`loader::Loader`] turns a source into batches, in worker threads, in an order that
 //! depends on the seed alone.
 
+pub mod convert;
 pub mod decode;
 pub mod error;
 pub mod folder;
 pub mod inspect;
 pub mod loader;
+pub mod rng;
 pub mod scenes;
 
 pub use error::{DataError, Result};
@@ -36,6 +38,7 @@ pub struct Example {
 }
 
 /// Something that hands out examples by index. Equal indices give equal examples, on every machine.
+#[expect(clippy::len_without_is_empty, reason = "no source is empty: opening one that would be is an error")]
 pub trait Source: Send + Sync {
     /// Number of examples, or `None` for an endless source (any index is valid).
     fn len(&self) -> Option<u64>;
@@ -45,6 +48,14 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// The file cannot be read or decoded; the error names it.
     fn get(&self, index: u64) -> Result<Example>;
+
+    /// The captions of the example at `index`, without its picture where the source can do so.
+    ///
+    /// # Errors
+    /// As [`Source::get`].
+    fn captions(&self, index: u64) -> Result<Vec<String>> {
+        Ok(self.get(index)?.captions)
+    }
 
     /// Channels of every picture this source hands out: 1, 3 or 4.
     fn channels(&self) -> usize;

@@ -1,0 +1,67 @@
+//! Milliseconds (best and median) and GFLOP/s of the convolutions: `cargo run --release --example bench [filter]`.
+use shenbi_kernels::*;
+use std::time::Instant;
+
+fn time(mut f: impl FnMut()) -> (f64, f64) {
+    for _ in 0..3 {
+        f();
+    }
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 10 || (begin.elapsed().as_secs_f64() < 0.4 && times.len() < 200) {
+        let start = Instant::now();
+        f();
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    (times[0], times[times.len() / 2])
+}
+
+fn main() -> Result<(), KernelError> {
+    let filter = std::env::args().nth(1).unwrap_or_default();
+    println!("{}, {} threads", describe(), rayon::current_num_threads());
+    println!("best ms (median) GFLOP/s at best        forward                  data                weights");
+    let shapes = [
+        (3, 48, 32, 4, 2),
+        (48, 96, 16, 4, 2),
+        (96, 192, 8, 4, 2),
+        (64, 128, 32, 4, 2),
+        (128, 128, 16, 3, 1),
+        (64, 64, 32, 3, 1),
+    ];
+    for (ci, co, size, k, s) in shapes {
+        let g = Conv2d {
+            batch: 64,
+            in_channels: ci,
+            out_channels: co,
+            in_h: size,
+            in_w: size,
+            kernel: [k, k],
+            stride: [s, s],
+            padding: [1, 1],
+            groups: 1,
+        };
+        let [oh, ow] = g.out_size()?;
+        let gflop = 2.0 * (64 * oh * ow * ci * co * k * k) as f64 / 1e9;
+        let fill = |n: usize| (0..n).map(|i| (i * 7919 % 1013) as f32 / 506.0 - 1.0).collect::<Vec<_>>();
+        let (x, w, y) = (fill(64 * ci * size * size), fill(ci * co * k * k), fill(64 * co * oh * ow));
+        let (mut ox, mut ow, mut oy) = (x.clone(), w.clone(), y.clone());
+        for p in [Precision::F32, Precision::Bf16] {
+            let name = format!("{ci}->{co} {size}x{size} k{k} s{s} {p:?}");
+            if !name.contains(&filter) {
+                continue;
+            }
+            let times = [
+                time(|| conv2d_forward(&g, &x, &w, None, &mut oy, p).expect("shapes fit")),
+                time(|| conv2d_backward_data(&g, &y, &w, &mut ox, p).expect("shapes fit")),
+                time(|| conv2d_backward_weights(&g, &x, &y, &mut ow, p).expect("shapes fit")),
+            ];
+            print!("{name:28}");
+            for (best, median) in times {
+                print!(" {best:7.3} ({median:7.3}) {:5.0}", gflop / best * 1e3);
+            }
+            println!();
+        }
+    }
+    Ok(())
+}

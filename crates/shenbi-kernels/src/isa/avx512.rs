@@ -1,0 +1,147 @@
+//! AVX-512: the block product in f32 and bf16, and the bf16 conversions.
+
+use std::arch::x86_64::*;
+
+/// Makes `$name`: strips of 8 rows, two vectors of columns, one broadcast of A per row and k.
+macro_rules! block {
+    ($name:ident, $features:literal, |$acc:ident, $a:ident, $b:ident| $product:expr) => {
+        /// See [`super::Micro::block`].
+        ///
+        /// # Safety
+        /// As there; the CPU has the features named.
+        #[target_feature(enable = $features)]
+        pub(super) unsafe fn $name(k: usize, a: *const u32, b: *const u32, c: *mut f32, rows: usize, add: bool) {
+            #[target_feature(enable = $features)]
+            unsafe fn strip<const R: usize>(k: usize, a: *const u32, b: *const u32, c: *mut f32, add: bool) {
+                // SAFETY: a has 8 * k words, b 32 * k (aligned), c R rows of 32 (aligned): the caller's promise.
+                unsafe {
+                    let mut acc = [[_mm512_setzero_ps(); 2]; R];
+                    if add {
+                        for (r, row) in acc.iter_mut().enumerate() {
+                            *row = [_mm512_load_ps(c.add(r * 32)), _mm512_load_ps(c.add(r * 32 + 16))];
+                        }
+                    }
+                    for i in 0..k {
+                        let b0 = _mm512_load_si512(b.add(i * 32).cast());
+                        let b1 = _mm512_load_si512(b.add(i * 32 + 16).cast());
+                        for (r, row) in acc.iter_mut().enumerate() {
+                            let $a = _mm512_set1_epi32(a.add(i * 8 + r).read().cast_signed());
+                            let ($acc, $b) = (row[0], b0);
+                            row[0] = $product;
+                            let ($acc, $b) = (row[1], b1);
+                            row[1] = $product;
+                        }
+                    }
+                    for (r, row) in acc.iter().enumerate() {
+                        _mm512_store_ps(c.add(r * 32), row[0]);
+                        _mm512_store_ps(c.add(r * 32 + 16), row[1]);
+                    }
+                }
+            }
+            for s in 0..rows.div_ceil(8) {
+                // SAFETY: strip s lies inside the 32 rows.
+                unsafe {
+                    let (a, c) = (a.add(s * 8 * k), c.add(s * 8 * 32));
+                    match rows - s * 8 {
+                        1 => strip::<1>(k, a, b, c, add),
+                        2 => strip::<2>(k, a, b, c, add),
+                        3 => strip::<3>(k, a, b, c, add),
+                        4 => strip::<4>(k, a, b, c, add),
+                        5 => strip::<5>(k, a, b, c, add),
+                        6 => strip::<6>(k, a, b, c, add),
+                        7 => strip::<7>(k, a, b, c, add),
+                        _ => strip::<8>(k, a, b, c, add),
+                    }
+                }
+            }
+        }
+    };
+}
+
+block!(block_f32, "avx512f", |acc, a, b| _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), acc));
+block!(block_bf16, "avx512f,avx512bw,avx512bf16", |acc, a, b| {
+    // SAFETY (of the transmutes): __m512bh is 32 bf16 in 64 bytes, as __m512i is.
+    _mm512_dpbf16_ps(acc, std::mem::transmute::<__m512i, __m512bh>(a), std::mem::transmute::<__m512i, __m512bh>(b))
+});
+block!(block_bf16_emulated, "avx512f", |acc, a, b| {
+    let high = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+    let (a0, a1) = (_mm512_slli_epi32(a, 16), _mm512_and_si512(a, high));
+    let (b0, b1) = (_mm512_slli_epi32(b, 16), _mm512_and_si512(b, high));
+    let acc = _mm512_fmadd_ps(_mm512_castsi512_ps(a0), _mm512_castsi512_ps(b0), acc);
+    _mm512_fmadd_ps(_mm512_castsi512_ps(a1), _mm512_castsi512_ps(b1), acc)
+});
+
+/// `out[i]` = bf16 of `low[i]` and `high[i]`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(crate) fn pair_words(low: &[f32], high: &[f32], out: &mut [u32]) {
+    let n = out.len();
+    assert!(low.len() == n && high.len() == n);
+    let interleave: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * 16) as u16);
+    // SAFETY: masked loads and stores touch only the first n elements of each slice.
+    unsafe {
+        let index = _mm512_loadu_si512(interleave.as_ptr().cast());
+        for i in (0..n).step_by(16) {
+            let mask = if n - i >= 16 { 0xffff } else { (1u16 << (n - i)) - 1 };
+            let low = _mm512_maskz_loadu_ps(mask, low.as_ptr().add(i));
+            let high = _mm512_maskz_loadu_ps(mask, high.as_ptr().add(i));
+            let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+            let words = _mm512_permutexvar_epi16(index, both);
+            _mm512_mask_storeu_epi32(out.as_mut_ptr().add(i).cast(), mask, words);
+        }
+    }
+}
+
+/// `out[i]` = bf16 of `x[i]`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(crate) fn round(x: &[f32], out: &mut [u16]) {
+    let n = out.len();
+    assert!(x.len() == n);
+    // SAFETY: masked loads and stores touch only the first n elements of each slice.
+    unsafe {
+        for i in (0..n).step_by(16) {
+            let mask = if n - i >= 16 { 0xffff } else { (1u16 << (n - i)) - 1 };
+            let x = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, x.as_ptr().add(i)));
+            let x = std::mem::transmute::<__m256bh, __m256i>(x);
+            _mm256_mask_storeu_epi16(out.as_mut_ptr().add(i).cast(), mask, x);
+        }
+    }
+}
+
+/// `out[j * out_stride + i] = src[i * src_stride + j]` for i, j < 16.
+#[target_feature(enable = "avx512f")]
+pub(crate) fn transpose16(src: &[u32], src_stride: usize, out: &mut [u32], out_stride: usize) {
+    assert!(src.len() >= 15 * src_stride + 16 && out.len() >= 15 * out_stride + 16);
+    let mut v = [_mm512_setzero_si512(); 16];
+    for (i, v) in v.iter_mut().enumerate() {
+        // SAFETY: row i < 16 of 16 words is inside `src` by the assertion.
+        *v = unsafe { _mm512_loadu_si512(src.as_ptr().add(i * src_stride).cast()) };
+    }
+    let mut t = v;
+    for i in 0..8 {
+        t[2 * i] = _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
+    }
+    for i in 0..4 {
+        v[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+        v[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+        v[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+        v[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+    }
+    // Now the 128-bit lanes: v[4 b + c] holds columns c, c + 4, c + 8, c + 12 of rows 4 b .. 4 b + 4.
+    for i in 0..4 {
+        t[i] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0xdd);
+        t[i + 8] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0xdd);
+    }
+    for i in 0..4 {
+        v[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+        v[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+        v[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+        v[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
+    }
+    for (j, v) in v.iter().enumerate() {
+        // SAFETY: row j < 16 of 16 words is inside `out` by the assertion.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(j * out_stride).cast(), *v) };
+    }
+}

@@ -1,0 +1,44 @@
+//! Work items on rayon's current pool. Which thread takes an item never changes what the item computes.
+#![allow(unsafe_code)]
+
+use rayon::prelude::*;
+
+/// Runs `f` for `0..items`, in parallel where there is more than one item and more than one thread.
+pub(crate) fn for_items(items: usize, f: impl Fn(usize) + Sync + Send) {
+    if items <= 1 || rayon::current_num_threads() == 1 {
+        (0..items).for_each(f);
+    } else {
+        (0..items).into_par_iter().with_max_len(1).for_each(f);
+    }
+}
+
+/// A pointer that items on several threads write through, each to its own elements.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedMut<T> {
+    ptr: *mut T,
+    len: usize,
+}
+
+// SAFETY: the pointer comes from an exclusive slice that outlives the parallel section (the caller holds it), and
+// `slice` demands that items take disjoint ranges.
+unsafe impl<T: Send> Send for SharedMut<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for SharedMut<T> {}
+
+impl<T> SharedMut<T> {
+    pub(crate) fn new(slice: &mut [T]) -> Self {
+        Self { ptr: slice.as_mut_ptr(), len: slice.len() }
+    }
+
+    /// The elements `start..start + len`. Bounds are checked; disjointness is the caller's promise.
+    ///
+    /// # Safety
+    /// No two live ranges overlap, and the slice given to `new` is still borrowed.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn slice(&self, start: usize, len: usize) -> &mut [T] {
+        assert!(start <= self.len && len <= self.len - start, "range {start}+{len} of {}", self.len);
+        // SAFETY: in bounds by the assertion, exclusive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start), len) }
+    }
+}

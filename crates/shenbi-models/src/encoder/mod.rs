@@ -1,0 +1,4 @@
+//! Encoders of text.
+
+pub mod text;
+pub mod tokenizer;

@@ -1,0 +1,109 @@
+//! A sentence encoder: token and position embeddings, a small pre-norm Transformer, the mean over tokens, a projection.
+//!
+//! It is trained contrastively against pictures of the same data (symmetric InfoNCE, CLIP, 2103.00020) before the GAN.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use shenbi_nn::transformer::Block;
+use shenbi_nn::{Embedding, Init, LayerNorm, Linear};
+
+use super::tokenizer::Tokens;
+
+/// Shape of a [`TextEncoder`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextConfig {
+    /// At most this many tokens are learnt from the captions.
+    pub vocabulary: usize,
+    /// Longer captions are cut here.
+    pub max_tokens: usize,
+    /// Width of the Transformer.
+    pub width: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Attention heads a block.
+    pub heads: usize,
+    /// Numbers in a sentence's embedding.
+    pub sentence: usize,
+}
+
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self { vocabulary: 2048, max_tokens: 48, width: 128, layers: 2, heads: 4, sentence: 128 }
+    }
+}
+
+impl TextConfig {
+    /// # Errors
+    /// The shapes do not fit each other, or are out of any sensible range; the text says which.
+    pub fn check(&self) -> Result<(), String> {
+        let ranges = [
+            ("vocabulary", self.vocabulary, 257..=65_536),
+            ("max_tokens", self.max_tokens, 1..=512),
+            ("width", self.width, 1..=2048),
+            ("layers", self.layers, 1..=24),
+            ("heads", self.heads, 1..=64),
+            ("sentence", self.sentence, 1..=4096),
+        ];
+        for (name, value, range) in ranges {
+            if !range.contains(&value) {
+                return Err(format!("text {name} {value}: expected {} to {}", range.start(), range.end()));
+            }
+        }
+        if !self.width.is_multiple_of(self.heads) {
+            return Err(format!("text width {} is no multiple of its {} heads", self.width, self.heads));
+        }
+        Ok(())
+    }
+}
+
+/// Text to sentence embedding.
+#[derive(Module, Debug)]
+pub struct TextEncoder {
+    /// `[vocabulary, width]`
+    pub tokens: Embedding,
+    /// `[max_tokens, width]`
+    pub positions: Param<Tensor<2>>,
+    /// The Transformer.
+    pub blocks: Vec<Block>,
+    /// After the last block.
+    pub norm: LayerNorm,
+    /// `[sentence, width]`
+    pub project: Linear,
+}
+
+impl TextEncoder {
+    /// An untrained encoder for `vocabulary` tokens (the tokenizer's real count).
+    pub fn new(config: &TextConfig, vocabulary: usize, init: &mut Init) -> Self {
+        Self {
+            tokens: Embedding::new(vocabulary, config.width, 0.5, init),
+            positions: init.normal([config.max_tokens, config.width], 0.1),
+            blocks: (0..config.layers).map(|_| Block::new(config.width, config.heads, init)).collect(),
+            norm: LayerNorm::new(config.width, init),
+            project: Linear::without_bias(config.width, config.sentence, 0.7, init),
+        }
+    }
+
+    /// # Shapes
+    /// Returns `[b, sentence]`.
+    pub fn forward(&self, tokens: &Tokens, device: &Device) -> Tensor<2> {
+        let (b, t) = (tokens.batch, tokens.length);
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(tokens.ids.clone(), [b, t]), device);
+        let real = |value_in: f32, value_out: f32| {
+            let row = |&n: &usize| (0..t).map(move |i| if i < n { value_in } else { value_out });
+            let values: Vec<f32> = tokens.lengths.iter().flat_map(row).collect();
+            Tensor::<1>::from_data(TensorData::new(values, [b * t]), device)
+        };
+        let attend = real(0.0, -1e9).reshape([b, 1, 1, t]);
+        let mask = real(1.0, 0.0).reshape([b, t, 1]);
+        let mut x = self.tokens.forward(ids) + self.positions.val().narrow(0, 0, t).unsqueeze(); // [b, t, width]
+        for block in &self.blocks {
+            x = block.forward(x, attend.clone());
+        }
+        let x = self.norm.forward(x);
+        let [_, _, width] = x.dims();
+        let mean = (x * mask.clone()).sum_dim(1) / mask.sum_dim(1); // [b, 1, width]
+        self.project.forward(mean.reshape([b, width]))
+    }
+}

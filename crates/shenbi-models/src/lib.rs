@@ -1,0 +1,4 @@
+//! Networks of GAN papers: one paper, one file, read top to bottom. Networks know no files and no clock.
+
+pub mod encoder;
+pub mod text_to_image;

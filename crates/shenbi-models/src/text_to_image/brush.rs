@@ -1,0 +1,239 @@
+//! `brush`: our text-to-image GAN, made for quality per minute on small machines.
+//!
+//! - The generator is a DCGAN (1511.06434) whose batch norms take scale and shift from noise and sentence together
+//!   (conditional batch norm, 1707.00683): strided transposed convolutions learn more pictures a second on a CPU than
+//!   convolutions at full resolution.
+//! - The discriminator is strided convolutions without normalisation, so that gradient penalties are per picture. It
+//!   answers twice: a realness logit with a projection of the sentence (1802.05637), and a picture embedding to be
+//!   compared with sentence embeddings (contrastive head, 2101.04702).
+//! - It is trained with the relativistic pairing loss and R1 + R2 (R3GAN, 2501.05441), a matching-aware term on
+//!   mismatched captions (1605.05396) and symmetric InfoNCE (CLIP, 2103.00020): see `shenbi-train`.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use shenbi_nn::{BatchStats, ConditionalBatchNorm, Conv2d, ConvTranspose2d, Init, Linear, NormMode, ops};
+
+const SLOPE: f64 = 0.2;
+
+/// Shapes of the two networks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrushConfig {
+    /// Height and width of a picture.
+    pub size: [usize; 2],
+    /// 1 (grey), 3 (RGB) or 4 (RGBA, premultiplied).
+    pub channels: usize,
+    /// Numbers of noise.
+    pub noise: usize,
+    /// Numbers in a sentence embedding.
+    pub sentence: usize,
+    /// Channels of the generator's last hidden layer; they double with each halving of the resolution, up to 8 times.
+    pub generator_width: usize,
+    /// The same for the discriminator's first layer.
+    pub discriminator_width: usize,
+    /// Features from which the discriminator answers.
+    pub features: usize,
+}
+
+/// Why a config makes no network.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SizeError(String);
+
+impl BrushConfig {
+    /// Number of halvings from the picture to the smallest grid, whose shorter side is 4 to 7.
+    ///
+    /// # Errors
+    /// A side is below 8 or no multiple of two to that number.
+    pub fn stages(&self) -> Result<usize, SizeError> {
+        let [height, width] = self.size;
+        let refuse = |reason| Err(SizeError(format!("size {height}x{width} does not fit: {reason}")));
+        let short = height.min(width);
+        if short < 8 {
+            return refuse("each side must be at least 8");
+        }
+        if height.max(width) > 512 {
+            return refuse("each side must be at most 512");
+        }
+        let stages = (short / 4).ilog2() as usize;
+        if !height.is_multiple_of(1 << stages) || !width.is_multiple_of(1 << stages) {
+            return refuse("both sides must divide by the power of two that brings the shorter one to 4..7 (32, 48, 64, 96, 128, ...)");
+        }
+        Ok(stages)
+    }
+
+    /// Whether networks of these shapes can be made.
+    ///
+    /// # Errors
+    /// A number is out of range; the error names it.
+    pub fn check(&self) -> Result<(), SizeError> {
+        let ranges = [
+            ("channels", self.channels, 1..=4),
+            ("noise", self.noise, 1..=1024),
+            ("sentence", self.sentence, 1..=4096),
+            ("generator_width", self.generator_width, 1..=512),
+            ("discriminator_width", self.discriminator_width, 1..=512),
+            ("features", self.features, 1..=4096),
+        ];
+        for (name, value, range) in ranges {
+            if !range.contains(&value) {
+                return Err(SizeError(format!("{name} {value}: expected {} to {}", range.start(), range.end())));
+            }
+        }
+        self.stages().map(drop)
+    }
+
+    /// The smallest grid, `[h, w]`.
+    fn grid(&self, stages: usize) -> [usize; 2] {
+        self.size.map(|side| side >> stages)
+    }
+}
+
+/// Channels at `level` halvings from the picture (1 is the largest grid).
+fn channels(width: usize, level: usize) -> usize {
+    width << (level - 1).min(3)
+}
+
+/// Noise and sentence to picture.
+#[derive(Module, Debug)]
+pub struct Generator {
+    /// `[noise + sentence]` to the smallest grid.
+    pub start: Linear,
+    /// One a stage, before its convolution.
+    pub norms: Vec<ConditionalBatchNorm>,
+    /// 4x4, stride 2; the last gives the picture.
+    pub ups: Vec<ConvTranspose2d>,
+    #[module(skip)]
+    grid: [usize; 2],
+}
+
+impl Generator {
+    /// # Errors
+    /// The size does not fit.
+    pub fn new(config: &BrushConfig, init: &mut Init) -> Result<Self, SizeError> {
+        let stages = config.stages()?;
+        let grid = config.grid(stages);
+        let cond = config.noise + config.sentence;
+        let width = |level| if level == 0 { config.channels } else { channels(config.generator_width, level) };
+        let start = Linear::new(cond, width(stages) * grid[0] * grid[1], 0.7, init);
+        let norms = (1..=stages).rev().map(|level| ConditionalBatchNorm::new(width(level), cond, init)).collect();
+        let ups = (1..=stages)
+            .rev()
+            .map(|level| ConvTranspose2d::new(width(level), width(level - 1), 4, 2, 1, 0.7, init))
+            .collect();
+        Ok(Self { start, norms, ups, grid })
+    }
+
+    /// # Shapes
+    /// noise: `[b, noise]`, sentence: `[b, sentence]`, returns `[b, channels, h, w]` in [-1, 1].
+    pub fn forward(&self, noise: Tensor<2>, sentence: Tensor<2>, mode: &mut NormMode) -> Tensor<4> {
+        let cond = Tensor::cat(vec![noise, ops::normalize(sentence).mul_scalar(8.0)], 1); // [b, noise + sentence]
+        let [b, _] = cond.dims();
+        let [h, w] = self.grid;
+        let x = self.start.forward(cond.clone());
+        let [_, n] = x.dims();
+        let mut x = x.reshape([b, n / (h * w), h, w]);
+        for (norm, up) in self.norms.iter().zip(&self.ups) {
+            x = up.forward(ops::relu(norm.forward(x, cond.clone(), mode)));
+        }
+        x.tanh()
+    }
+
+    /// Moves the running statistics towards those of a training batch.
+    #[must_use]
+    pub fn with_running(mut self, seen: &[BatchStats], momentum: f64) -> Self {
+        self.norms = self.norms.into_iter().zip(seen).map(|(norm, seen)| norm.with_running(seen, momentum)).collect();
+        self
+    }
+}
+
+/// What the discriminator says of a picture under a sentence.
+pub struct Judgement {
+    /// Realness, `[b]`; only differences matter under the relativistic loss.
+    pub logit: Tensor<1>,
+    /// Unit vectors to compare with unit sentence embeddings, `[b, sentence]`.
+    pub embedding: Tensor<2>,
+}
+
+/// Picture and sentence to realness and embedding.
+#[derive(Module, Debug)]
+pub struct Discriminator {
+    /// 4x4, stride 2.
+    pub downs: Vec<Conv2d>,
+    /// The smallest grid to features.
+    pub features: Linear,
+    /// Features to the unconditional logit.
+    pub real: Linear,
+    /// Sentence to the direction that features are projected on.
+    pub project: Linear,
+    /// Features to the contrastive embedding.
+    pub embed: Linear,
+    /// Logarithm of the contrastive head's inverse temperature, `[1]`.
+    pub log_scale: Param<Tensor<1>>,
+}
+
+impl Discriminator {
+    /// # Errors
+    /// The size does not fit.
+    pub fn new(config: &BrushConfig, init: &mut Init) -> Result<Self, SizeError> {
+        let stages = config.stages()?;
+        let [h, w] = config.grid(stages);
+        let width = |level| if level == 0 { config.channels } else { channels(config.discriminator_width, level) };
+        let downs = (1..=stages).map(|level| Conv2d::new(width(level - 1), width(level), 4, 2, 1, 1.0, init)).collect();
+        Ok(Self {
+            downs,
+            features: Linear::new(width(stages) * h * w, config.features, 1.0, init),
+            real: Linear::new(config.features, 1, 0.5, init),
+            project: Linear::without_bias(config.sentence, config.features, 0.5, init),
+            embed: Linear::without_bias(config.features, config.sentence, 0.7, init),
+            log_scale: init.constant([1], 10f32.ln()),
+        })
+    }
+
+    /// Picture to features. x: `[b, channels, h, w]`, returns `[b, features]`.
+    pub fn trunk(&self, x: Tensor<4>) -> Tensor<2> {
+        let mut x = x;
+        for down in &self.downs {
+            x = ops::leaky_relu(down.forward(x), SLOPE);
+        }
+        ops::leaky_relu(self.features.forward(x.flatten(1, 3)), SLOPE)
+    }
+
+    /// Features and sentence to the logit. features: `[b, features]`, sentence: `[b, sentence]`, returns `[b]`.
+    pub fn logit(&self, features: Tensor<2>, sentence: Tensor<2>) -> Tensor<1> {
+        let [b, n] = features.dims();
+        let direction = self.project.forward(ops::normalize(sentence));
+        let matched = (features.clone() * direction).sum_dim(1).mul_scalar((n as f64).powf(-0.5)); // [b, 1]
+        (self.real.forward(features) + matched).reshape([b])
+    }
+
+    /// Features to the unit embedding of the contrastive head, `[b, sentence]`.
+    pub fn embedding(&self, features: Tensor<2>) -> Tensor<2> {
+        ops::normalize(self.embed.forward(features))
+    }
+
+    /// # Shapes
+    /// x: `[b, channels, h, w]`, sentence: `[b, sentence]`.
+    pub fn forward(&self, x: Tensor<4>, sentence: Tensor<2>) -> Judgement {
+        let features = self.trunk(x);
+        Judgement { logit: self.logit(features.clone(), sentence), embedding: self.embedding(features) }
+    }
+
+    /// The logit and its derivative along `dx`: `[b]` each.
+    pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>, sentence: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
+        let (mut x, mut dx) = (x, dx);
+        for down in &self.downs {
+            (x, dx) = down.forward_tangent(x, dx);
+            (x, dx) = ops::leaky_relu_tangent(x, dx, SLOPE);
+        }
+        let (x, dx) = self.features.forward_tangent(x.flatten(1, 3), dx.flatten::<2>(1, 3));
+        let (x, dx) = ops::leaky_relu_tangent(x, dx, SLOPE);
+        let [b, n] = x.dims();
+        let direction = self.project.forward(ops::normalize(sentence)).mul_scalar((n as f64).powf(-0.5));
+        let (real, dreal) = self.real.forward_tangent(x.clone(), dx.clone());
+        let logit = real + (x * direction.clone()).sum_dim(1);
+        let dlogit = dreal + (dx * direction).sum_dim(1);
+        (logit.reshape([b]), dlogit.reshape([b]))
+    }
+}

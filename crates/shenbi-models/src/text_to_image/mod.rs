@@ -1,0 +1,4 @@
+//! From a sentence to a picture.
+
+pub mod brush;
+pub mod painter;

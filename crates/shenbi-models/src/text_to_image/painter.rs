@@ -1,0 +1,136 @@
+//! A trained text-to-image model, ready to paint: generator, sentence encoder, tokenizer and what they were trained on,
+//! in one safetensors file that Python reads without our code.
+
+use std::collections::HashMap;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use shenbi_nn::weights::{self, Named};
+use shenbi_nn::{Init, NormMode, file};
+
+use super::brush::{BrushConfig, Generator, SizeError};
+use crate::encoder::text::{TextConfig, TextEncoder};
+use crate::encoder::tokenizer::{Tokenizer, TokenizerError};
+
+/// Version of the file's layout.
+const FORMAT: &str = "1";
+
+/// What a model file says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PainterConfig {
+    /// The generator.
+    pub brush: BrushConfig,
+    /// The sentence encoder.
+    pub text: TextConfig,
+}
+
+/// Why a model file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PainterError {
+    /// The bytes are no safetensors file, or a truncated one.
+    #[error("not a whole safetensors file ({0}); copy or train the model again")]
+    File(#[from] file::FileError),
+    /// Metadata is missing or of another kind.
+    #[error("{0}")]
+    Metadata(String),
+    /// A tensor does not fit.
+    #[error("{0}; the file belongs to another version of the program")]
+    Weights(#[from] weights::WeightsError),
+    /// The config asks for what the network cannot be.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// The tokenizer is damaged.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+}
+
+/// Paints sentences.
+#[derive(Clone, Debug)]
+pub struct Painter {
+    /// Shapes of the networks.
+    pub config: PainterConfig,
+    /// Words to tokens.
+    pub tokenizer: Tokenizer,
+    /// Tokens to sentences.
+    pub text: TextEncoder,
+    /// Sentences to pictures.
+    pub generator: Generator,
+}
+
+impl Painter {
+    /// The file's bytes. half: weights as f16, half the size.
+    ///
+    /// # Errors
+    /// The tokenizer or the tensors cannot be written.
+    pub fn to_bytes(&self, half: bool) -> Result<Vec<u8>, PainterError> {
+        let mut named = weights::collect(&self.generator, "generator");
+        named.extend(weights::collect(&self.text, "text"));
+        let config = serde_json::to_string(&self.config).map_err(|e| PainterError::Metadata(e.to_string()))?;
+        let metadata = HashMap::from([
+            ("format".to_string(), FORMAT.to_string()),
+            ("recipe".to_string(), "brush".to_string()),
+            ("config".to_string(), config),
+            ("tokenizer".to_string(), self.tokenizer.to_json()?),
+        ]);
+        Ok(file::to_bytes(&named, metadata, half)?)
+    }
+
+    /// The model in `bytes`, on `device`.
+    ///
+    /// # Errors
+    /// The bytes are no such model; the message says in what way.
+    pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self, PainterError> {
+        let (named, metadata) = file::from_bytes(bytes)?;
+        let get = |key: &str| {
+            let absent = || PainterError::Metadata(format!("no '{key}' in the file's metadata: not a model of this program"));
+            metadata.get(key).map(String::as_str).ok_or_else(absent)
+        };
+        if get("recipe")? != "brush" {
+            return Err(PainterError::Metadata(format!("recipe '{}' does not paint from text", get("recipe")?)));
+        }
+        if get("format")? != FORMAT {
+            let found = get("format")?;
+            return Err(PainterError::Metadata(format!("file format {found}, this program reads {FORMAT}: update it")));
+        }
+        let config: PainterConfig = serde_json::from_str(get("config")?)
+            .map_err(|error| PainterError::Metadata(format!("the file's config is damaged: {error}")))?;
+        let tokenizer = Tokenizer::from_json(get("tokenizer")?, config.text.max_tokens)?;
+        Self::from_parts(config, tokenizer, &named, device)
+    }
+
+    /// The model of named tensors (`generator.*` and `text.*`).
+    ///
+    /// # Errors
+    /// The tensors do not fit the config.
+    pub fn from_parts(
+        config: PainterConfig,
+        tokenizer: Tokenizer,
+        named: &Named,
+        device: &Device,
+    ) -> Result<Self, PainterError> {
+        config.brush.check()?;
+        config.text.check().map_err(PainterError::Metadata)?;
+        let mut init = Init::zeros(device);
+        let generator = weights::apply(Generator::new(&config.brush, &mut init)?, named, "generator")?;
+        let text = TextEncoder::new(&config.text, tokenizer.vocabulary(), &mut init);
+        let text = weights::apply(text, named, "text")?;
+        Ok(Self { config, tokenizer, text, generator })
+    }
+
+    /// Pictures of `prompts`, `[n, channels, h, w]` in [-1, 1].
+    ///
+    /// noise: one row of `config.brush.noise` normal numbers a prompt.
+    ///
+    /// # Errors
+    /// A prompt cannot be encoded.
+    pub fn paint<S: AsRef<str>>(&self, prompts: &[S], noise: Vec<f32>) -> Result<Tensor<4>, PainterError> {
+        let device = self.generator.devices().into_iter().next().unwrap_or_default();
+        let tokens = self.tokenizer.encode(prompts)?;
+        let sentence = self.text.forward(&tokens, &device);
+        let shape = [prompts.len(), self.config.brush.noise];
+        let noise = Tensor::from_data(TensorData::new(noise, shape), &device);
+        Ok(self.generator.forward(noise, sentence, &mut NormMode::Eval))
+    }
+}
+

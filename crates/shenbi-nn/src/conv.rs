@@ -1,0 +1,87 @@
+//! Convolution layers with square kernels.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use crate::init::Init;
+use crate::ops;
+
+/// A convolution, as PyTorch's `Conv2d`.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// `[co, ci, k, k]`
+    pub weight: Param<Tensor<4>>,
+    /// `[co]`
+    pub bias: Param<Tensor<1>>,
+    /// Pixels between two outputs.
+    #[module(skip)]
+    pub stride: usize,
+    /// Zeros added on each side.
+    #[module(skip)]
+    pub padding: usize,
+}
+
+impl Conv2d {
+    /// He-initialised (times `gain`), zero bias. `kernel` and `stride` decide the padding: sizes divide by `stride` exactly.
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        gain: f32,
+        init: &mut Init,
+    ) -> Self {
+        let weight = init.he([outputs, inputs, kernel, kernel], inputs * kernel * kernel, gain);
+        Self { weight, bias: init.constant([outputs], 0.0), stride, padding }
+    }
+
+    /// # Shapes
+    /// x: `[b, ci, h, w]`, returns `[b, co, h', w']`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, self.padding)
+    }
+
+    /// The layer and its tangent: dy = W * dx.
+    pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+        (self.forward(x), ops::conv2d(dx, self.weight.val(), None, self.stride, self.padding))
+    }
+}
+
+/// A transposed convolution, as PyTorch's `ConvTranspose2d`.
+#[derive(Module, Debug)]
+pub struct ConvTranspose2d {
+    /// `[ci, co, k, k]`
+    pub weight: Param<Tensor<4>>,
+    /// `[co]`
+    pub bias: Param<Tensor<1>>,
+    /// Output pixels between two inputs.
+    #[module(skip)]
+    pub stride: usize,
+    /// Pixels cut from each side.
+    #[module(skip)]
+    pub padding: usize,
+}
+
+impl ConvTranspose2d {
+    /// He-initialised for the taps that meet in one output pixel, zero bias.
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        gain: f32,
+        init: &mut Init,
+    ) -> Self {
+        let taps = (kernel / stride).max(1);
+        let weight = init.he([inputs, outputs, kernel, kernel], inputs * taps * taps, gain);
+        Self { weight, bias: init.constant([outputs], 0.0), stride, padding }
+    }
+
+    /// # Shapes
+    /// x: `[b, ci, h, w]`, returns `[b, co, h', w']`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        ops::conv_transpose2d(x, self.weight.val(), Some(self.bias.val()), self.stride, self.padding)
+    }
+}

@@ -1,0 +1,111 @@
+//! Normalisation layers.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use crate::init::Init;
+use crate::linear::Linear;
+
+const EPSILON: f64 = 1e-5;
+
+/// Mean and variance of each channel over one batch.
+#[derive(Clone, Debug)]
+pub struct BatchStats {
+    /// `[c]`
+    pub mean: Tensor<1>,
+    /// `[c]`, the biased estimate.
+    pub var: Tensor<1>,
+}
+
+/// Whose statistics a batch norm uses.
+pub enum NormMode<'a> {
+    /// The batch's own, which are also pushed onto the list (one entry a layer, in order).
+    Train(&'a mut Vec<BatchStats>),
+    /// The running averages.
+    Eval,
+}
+
+/// Batch normalisation whose scale and shift are linear in a condition vector (conditional batch norm, 1707.00683):
+/// y = (x - μ) / σ · (1 + γ(e)) + β(e).
+#[derive(Module, Debug)]
+pub struct ConditionalBatchNorm {
+    /// Condition to `[γ, β]`, `[2c, cond]`.
+    pub affine: Linear,
+    /// Average of the batches' means, `[c]`.
+    pub running_mean: Param<Tensor<1>>,
+    /// Average of the batches' variances, `[c]`.
+    pub running_var: Param<Tensor<1>>,
+}
+
+impl ConditionalBatchNorm {
+    /// `channels` normalised under a condition of `cond` numbers.
+    pub fn new(channels: usize, cond: usize, init: &mut Init) -> Self {
+        Self {
+            affine: Linear::new(cond, 2 * channels, 0.5, init),
+            running_mean: init.buffer([channels], 0.0),
+            running_var: init.buffer([channels], 1.0),
+        }
+    }
+
+    /// # Shapes
+    /// x: `[b, c, h, w]`, cond: `[b, cond]`, returns `[b, c, h, w]`.
+    pub fn forward(&self, x: Tensor<4>, cond: Tensor<2>, mode: &mut NormMode) -> Tensor<4> {
+        let [b, c, _, _] = x.dims();
+        let affine = self.affine.forward(cond); // [b, 2c]
+        let gamma = affine.clone().narrow(1, 0, c).add_scalar(1.0); // [b, c]
+        let beta = affine.narrow(1, c, c); // [b, c]
+        let (mean, var) = match mode {
+            NormMode::Train(seen) => {
+                let mean = x.clone().mean_dims(&[0, 2, 3]); // [1, c, 1, 1]
+                let var = (x.clone() - mean.clone()).powi_scalar(2).mean_dims(&[0, 2, 3]);
+                seen.push(BatchStats {
+                    mean: mean.clone().without_autodiff().reshape([c]),
+                    var: var.clone().without_autodiff().reshape([c]),
+                });
+                (mean, var)
+            }
+            NormMode::Eval => {
+                (self.running_mean.val().reshape([1, c, 1, 1]), self.running_var.val().reshape([1, c, 1, 1]))
+            }
+        };
+        let scale = gamma.reshape([b, c, 1, 1]) / (var.add_scalar(EPSILON).sqrt()); // [b, c, 1, 1]
+        let shift = beta.reshape([b, c, 1, 1]) - mean * scale.clone();
+        x * scale + shift
+    }
+
+    /// Moves the running averages by `momentum` towards a batch's statistics.
+    #[must_use]
+    pub fn with_running(mut self, seen: &BatchStats, momentum: f64) -> Self {
+        let step = |old: Tensor<1>, new: &Tensor<1>| {
+            let old = old.without_autodiff();
+            old.clone() + (new.clone() - old).mul_scalar(momentum)
+        };
+        self.running_mean = self.running_mean.map(|old| step(old, &seen.mean).set_require_grad(false));
+        self.running_var = self.running_var.map(|old| step(old, &seen.var).set_require_grad(false));
+        self
+    }
+}
+
+/// Layer normalisation over the last dimension (1607.06450).
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// `[n]`
+    pub weight: Param<Tensor<1>>,
+    /// `[n]`
+    pub bias: Param<Tensor<1>>,
+}
+
+impl LayerNorm {
+    /// Scale one, shift zero.
+    pub fn new(n: usize, init: &mut Init) -> Self {
+        Self { weight: init.constant([n], 1.0), bias: init.constant([n], 0.0) }
+    }
+
+    /// # Shapes
+    /// x: `[b, t, n]`, returns the same.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let centred = x.clone() - x.mean_dim(2);
+        let var = centred.clone().powi_scalar(2).mean_dim(2);
+        centred / var.add_scalar(EPSILON).sqrt() * self.weight.val().unsqueeze() + self.bias.val().unsqueeze()
+    }
+}

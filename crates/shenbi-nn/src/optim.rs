@@ -1,0 +1,128 @@
+//! Adam (1412.6980), with its state in the open, so that checkpoints hold it and resuming is exact.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Gradients, Tensor, TensorData};
+
+use crate::weights::{Named, Values, values};
+
+/// Adam's constants.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamConfig {
+    /// Decay of the gradient's average; 0 keeps none.
+    pub beta1: f64,
+    /// Decay of the squared gradient's average.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+}
+
+impl Default for AdamConfig {
+    fn default() -> Self {
+        Self { beta1: 0.0, beta2: 0.99, epsilon: 1e-8 }
+    }
+}
+
+/// The optimizer and the moments of each parameter, by its path.
+#[derive(Clone)]
+pub struct Adam {
+    config: AdamConfig,
+    steps: u64,
+    first: BTreeMap<String, Tensor<1>>,
+    second: BTreeMap<String, Tensor<1>>,
+}
+
+impl Adam {
+    /// An optimizer that has seen nothing.
+    pub fn new(config: AdamConfig) -> Self {
+        Self { config, steps: 0, first: BTreeMap::new(), second: BTreeMap::new() }
+    }
+
+    /// One step: every parameter with a gradient moves by `rate(path)` times Adam's direction.
+    #[must_use]
+    pub fn step<M: Module>(&mut self, module: M, grads: &mut Gradients, rate: impl Fn(&str) -> f64) -> M {
+        self.steps += 1;
+        module.map(&mut Step { adam: self, grads, rate, path: Vec::new() })
+    }
+
+    /// The moments as named tensors under `prefix`, for a checkpoint; the step count is `[1]`.
+    pub fn state(&self, prefix: &str) -> Named {
+        let mut named = Named::new();
+        for (kind, moments) in [("first", &self.first), ("second", &self.second)] {
+            for (name, moment) in moments {
+                named.insert(format!("{prefix}.{kind}.{name}"), values(moment.clone()));
+            }
+        }
+        // Two limbs of 24 bits, each exact in f32.
+        let limbs = vec![(self.steps >> 24) as f32, (self.steps & 0xff_ffff) as f32];
+        named.insert(format!("{prefix}.steps"), Values { shape: vec![2], data: limbs });
+        named
+    }
+
+    /// The optimizer whose [`Adam::state`] was `named`, its moments on `device`.
+    pub fn from_state(config: AdamConfig, named: &Named, prefix: &str, device: &burn::tensor::Device) -> Self {
+        let mut adam = Self::new(config);
+        for (kind, moments) in [("first", &mut adam.first), ("second", &mut adam.second)] {
+            let start = format!("{prefix}.{kind}.");
+            for (name, moment) in named.range(start.clone()..).take_while(|(name, _)| name.starts_with(&start)) {
+                let data = TensorData::new(moment.data.clone(), moment.shape.clone());
+                moments.insert(name[start.len()..].to_string(), Tensor::from_data(data, device));
+            }
+        }
+        if let Some([high, low]) = named.get(&format!("{prefix}.steps")).map(|steps| &steps.data[..]) {
+            adam.steps = ((*high as u64) << 24) | *low as u64;
+        }
+        adam
+    }
+}
+
+struct Step<'a, F> {
+    adam: &'a mut Adam,
+    grads: &'a mut Gradients,
+    rate: F,
+    path: Vec<String>,
+}
+
+impl<F: Fn(&str) -> f64> ModuleMapper for Step<'_, F> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(grad) = param.val().grad_remove(self.grads) else { return param };
+        let path = self.path.join(".");
+        let rate = (self.rate)(&path);
+        let AdamConfig { beta1, beta2, epsilon } = self.adam.config;
+        let t = self.adam.steps as f64;
+        let grad: Tensor<1> = grad.flatten(0, D - 1);
+        let square = grad.clone() * grad.clone();
+        let second = match self.adam.second.remove(&path) {
+            Some(second) => second.mul_scalar(beta2) + square.mul_scalar(1.0 - beta2),
+            None => square.mul_scalar(1.0 - beta2),
+        };
+        let first = if beta1 == 0.0 {
+            grad
+        } else {
+            let first = match self.adam.first.remove(&path) {
+                Some(first) => first.mul_scalar(beta1) + grad.mul_scalar(1.0 - beta1),
+                None => grad.mul_scalar(1.0 - beta1),
+            };
+            self.adam.first.insert(path.clone(), first.clone());
+            first
+        };
+        let correction = (1.0 - beta2.powf(t)).sqrt();
+        let denominator = second.clone().sqrt().div_scalar(correction).add_scalar(epsilon);
+        let update = (first / denominator).mul_scalar(rate / (1.0 - beta1.powf(t)));
+        self.adam.second.insert(path, second);
+        param.map(|old| {
+            let shape = old.dims();
+            let moved = old.without_autodiff() - update.reshape(shape);
+            moved.autodiff().require_grad()
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! Networks to named tensors and back: the content of checkpoints and model files.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{DType, Tensor, TensorData};
+
+/// A tensor outside any device: shape and values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Values {
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub data: Vec<f32>,
+}
+
+/// Tensors by name, in alphabetical order.
+pub type Named = BTreeMap<String, Values>;
+
+/// Why named tensors do not fit a network.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// A tensor that the network needs is absent.
+    #[error("tensor '{0}' is missing")]
+    Missing(String),
+    /// A tensor has another shape.
+    #[error("tensor '{name}' has shape {found:?}, the network needs {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// In the file.
+        found: Vec<usize>,
+        /// In the network.
+        expected: Vec<usize>,
+    },
+}
+
+/// Every parameter and buffer of `module`, named by its path with dots, under `prefix`.
+pub fn collect<M: Module>(module: &M, prefix: &str) -> Named {
+    let mut visitor = Collect { path: vec![prefix.to_string()], named: Named::new() };
+    module.visit(&mut visitor);
+    visitor.named
+}
+
+/// `module` with the tensors of `named` in place of its own. Every parameter must be there, with its shape.
+///
+/// # Errors
+/// A tensor is missing or has another shape.
+pub fn apply<M: Module>(module: M, named: &Named, prefix: &str) -> Result<M, WeightsError> {
+    let mut mapper = Apply { path: vec![prefix.to_string()], named, error: None };
+    let module = module.map(&mut mapper);
+    match mapper.error {
+        Some(error) => Err(error),
+        None => Ok(module),
+    }
+}
+
+fn join(path: &[String]) -> String {
+    path.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(".")
+}
+
+/// The values of a tensor, as f32.
+pub fn values<const D: usize>(tensor: Tensor<D>) -> Values {
+    let shape = tensor.dims().to_vec();
+    let data = tensor.without_autodiff().into_data_dtype(DType::F32);
+    // The conversion above makes the element type right, so this cannot fail.
+    Values { shape, data: data.try_into_vec::<f32>().unwrap_or_default() }
+}
+
+struct Collect {
+    path: Vec<String>,
+    named: Named,
+}
+
+impl ModuleVisitor for Collect {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.named.insert(join(&self.path), values(param.val()));
+    }
+}
+
+struct Apply<'a> {
+    path: Vec<String>,
+    named: &'a Named,
+    error: Option<WeightsError>,
+}
+
+impl ModuleMapper for Apply<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = join(&self.path);
+        let Some(values) = self.named.get(&name) else {
+            self.error.get_or_insert(WeightsError::Missing(name));
+            return param;
+        };
+        let expected = param.dims().to_vec();
+        if values.shape != expected {
+            self.error.get_or_insert(WeightsError::Shape { name, found: values.shape.clone(), expected });
+            return param;
+        }
+        let data = TensorData::new(values.data.clone(), values.shape.clone());
+        param.map(|old| {
+            let requires_grad = old.is_require_grad();
+            Tensor::from_data(data, &old.device()).set_require_grad(requires_grad)
+        })
+    }
+}

@@ -1,0 +1,12 @@
+//! Training: what a discriminator and a generator are asked for, and the loops that ask.
+
+pub mod atomic;
+pub mod augment;
+pub mod checkpoint;
+pub mod config;
+pub mod error;
+pub mod losses;
+pub mod run_folder;
+pub mod schedule;
+pub mod tensorboard;
+pub mod text_to_image;
