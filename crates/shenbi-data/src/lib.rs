@@ -12,6 +12,7 @@ pub mod inspect;
 pub mod loader;
 pub mod rng;
 pub mod scenes;
+pub mod sheet;
 
 pub use error::{DataError, Result};
 

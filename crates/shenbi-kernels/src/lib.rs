@@ -14,15 +14,19 @@
 #[cfg(target_endian = "big")]
 compile_error!("bf16 pairs are laid out for little-endian machines");
 
+mod activation;
 mod conv;
 mod error;
 mod isa;
 mod matmul;
 
+mod norm;
+mod optim;
 mod pack;
 mod parallel;
 mod scratch;
 
+pub use activation::{Activation, activation_backward, activation_forward, leaky_relu_backward, leaky_relu_forward};
 pub use conv::{
     Conv2d, conv_transpose2d_backward_bias, conv_transpose2d_backward_data, conv_transpose2d_backward_weights,
     conv_transpose2d_forward, conv2d_backward_bias, conv2d_backward_data, conv2d_backward_weights, conv2d_forward,
@@ -30,3 +34,7 @@ pub use conv::{
 pub use error::KernelError;
 pub use isa::{Isa, Precision, active_isa, auto_precision, available_isas, describe, with_isa};
 pub use matmul::{Transpose, gemm};
+pub use norm::{
+    BatchNorm, BatchNormGradients, BatchNormStats, batch_norm_apply, batch_norm_backward, batch_norm_forward,
+};
+pub use optim::{AdamStep, adam_step, ema_update};

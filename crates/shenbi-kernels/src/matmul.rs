@@ -2,10 +2,11 @@
 #![allow(unsafe_code)]
 
 use crate::error::{KernelError, elements, expect_len, expect_nonzero};
-use crate::isa::{BLOCK, Micro, Precision, vectorize};
-use crate::pack::{place_row, rows_to_words, run_to_words, transpose};
+use crate::isa::{BLOCK, Micro, Parts, Precision, Work, vectorize};
+use crate::pack::{pack_a_block, rows_to_words, run_to_words, transpose};
 use crate::parallel::{SharedMut, for_items};
 use crate::scratch::{self, Slot};
+use std::ops::Range;
 
 /// Whether a matrix is given as its transpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,81 +50,121 @@ pub fn gemm(
     let mut packed = scratch::take(Slot::PackedA, m_blocks * BLOCK * words);
     let shared = SharedMut::new(&mut packed);
     for_items(m_blocks, |i| {
-        // SAFETY: each item packs its own block.
-        let out = unsafe { shared.slice(i * BLOCK * words, BLOCK * words) };
-        vectorize(micro.isa, || pack_a(micro, a, [m, k], ta, i * BLOCK, out));
+        vectorize(micro.isa, PackA { micro, a, size: [m, k], transposed: ta, block: [i, m_blocks], packed: shared });
     });
 
     // Few columns (a small batch): rows are shared among the threads as well.
     let splits = rayon::current_num_threads().div_ceil(n_blocks).min(m_blocks);
     let packed = &packed[..];
-    let out = SharedMut::new(c);
+    let c = SharedMut::new(c);
     for_items(n_blocks * splits, |i| {
-        let (panel_index, split) = (i / splits, i % splits);
-        vectorize(micro.isa, || {
-            let mut panel = scratch::take(Slot::Panel, 32 * words);
-            let column = panel_index * BLOCK;
-            let width = BLOCK.min(n - column);
-            pack_b(micro, b, [k, n], tb, column, &mut panel);
-            let mut block = scratch::take(Slot::Block, BLOCK * BLOCK);
-            let _session = micro.enter();
-            for mb in split * m_blocks / splits..(split + 1) * m_blocks / splits {
-                let rows = BLOCK.min(m - mb * BLOCK);
-                let a = &packed[mb * BLOCK * words..][..BLOCK * words];
-                let block = block.as_f32_mut();
-                // SAFETY: sizes as demanded, buffers 64-byte aligned, session held.
-                unsafe { micro.block(words, a.as_ptr(), panel.as_ptr(), block.as_mut_ptr(), rows, false) };
-                for (r, row) in block.chunks_exact(BLOCK).take(rows).enumerate() {
-                    // SAFETY: each item has its own rows and columns.
-                    let out = unsafe { out.slice((mb * BLOCK + r) * n + column, width) };
-                    out.copy_from_slice(&row[..width]);
-                }
-            }
-        });
+        let (first, split) = (i / splits * BLOCK, i % splits);
+        let blocks = split * m_blocks / splits..(split + 1) * m_blocks / splits;
+        vectorize(micro.isa, Columns { micro, size: [m, n, k], packed, b, transposed: tb, first, blocks, c });
     });
     Ok(())
 }
 
-/// Packs rows `first..first + 32` of op(a) as an A block.
-#[inline(always)]
-fn pack_a(micro: Micro, a: &[f32], [m, k]: [usize; 2], transposed: bool, first: usize, out: &mut [u32]) {
-    let words = out.len() / BLOCK;
-    let rows = BLOCK.min(m - first);
-    let mut row = scratch::take(Slot::Row, words);
-    let mut values = scratch::take(Slot::Block, k);
-    let values = values.as_f32_mut();
-    for r in 0..BLOCK {
-        if r >= rows {
-            row.fill(0);
-        } else if transposed {
-            values.iter_mut().zip(a[first + r..].iter().step_by(m)).for_each(|(v, a)| *v = *a);
-            run_to_words(micro, values, &mut row);
-        } else {
-            run_to_words(micro, &a[(first + r) * k..][..k], &mut row);
-        }
-        place_row(micro.layout(), r, &row, out);
+/// Packs 32 rows of op(a) as an A block.
+struct PackA<'a> {
+    micro: Micro,
+    a: &'a [f32],
+    size: [usize; 2],
+    transposed: bool,
+    /// Which, and of how many.
+    block: [usize; 2],
+    packed: SharedMut<u32>,
+}
+
+impl Work for PackA<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { micro, a, size: [m, k], transposed, block, packed } = self;
+        let parts = Parts::new(micro.k_words(k));
+        let first = block[0] * BLOCK;
+        let mut row = scratch::take(Slot::Row, parts.words);
+        let mut values = scratch::take(Slot::Block, k);
+        let values = values.as_f32_mut();
+        let fill = |r: usize, words: &mut [u32]| {
+            if transposed {
+                values.iter_mut().zip(a[first + r..].iter().step_by(m)).for_each(|(v, a)| *v = *a);
+                run_to_words(micro, values, words);
+            } else {
+                run_to_words(micro, &a[(first + r) * k..][..k], words);
+            }
+        };
+        // SAFETY: each item packs its own block.
+        unsafe { pack_a_block(micro.layout(), parts, block, BLOCK.min(m - first), &mut row, packed, fill) };
     }
 }
 
-/// Packs columns `first..first + 32` of op(b) as a B panel.
-#[inline(always)]
-fn pack_b(micro: Micro, b: &[f32], [k, n]: [usize; 2], transposed: bool, first: usize, panel: &mut [u32]) {
-    let width = BLOCK.min(n - first);
-    let per_word = micro.per_word();
-    let used = k.div_ceil(per_word);
-    if transposed {
-        let words = panel.len() / BLOCK;
-        let mut rows = scratch::take(Slot::Row, BLOCK * words);
-        for (r, row) in rows.chunks_exact_mut(words).take(width).enumerate() {
-            run_to_words(micro, &b[(first + r) * k..][..k], row);
+/// Computes columns `first..first + 32` of some blocks of rows of `c`.
+struct Columns<'a> {
+    micro: Micro,
+    size: [usize; 3],
+    packed: &'a [u32],
+    b: &'a [f32],
+    transposed: bool,
+    first: usize,
+    blocks: Range<usize>,
+    c: SharedMut<f32>,
+}
+
+impl Work for Columns<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let (micro, [m, n, k]) = (self.micro, self.size);
+        let words = micro.k_words(k);
+        let width = BLOCK.min(n - self.first);
+        let mut panel = scratch::take(Slot::Panel, 32 * words);
+        self.pack_panel(&mut panel);
+        let mut sums = scratch::take(Slot::Block, self.blocks.len() * BLOCK * BLOCK);
+        let sums = sums.as_f32_mut();
+        let m_blocks = m.div_ceil(BLOCK);
+        let session = micro.enter();
+        for (at, len) in Parts::new(words).iter() {
+            for (i, c) in self.blocks.clone().zip(sums.chunks_exact_mut(BLOCK * BLOCK)) {
+                let rows = BLOCK.min(m - i * BLOCK);
+                let a = &self.packed[BLOCK * (at * m_blocks + i * len)..][..BLOCK * len];
+                let b = &panel[BLOCK * at..][..BLOCK * len];
+                // SAFETY: sizes as demanded, buffers 64-byte aligned, session held.
+                unsafe { micro.block(len, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), rows, at > 0) };
+            }
         }
-        transpose(micro, &rows, words, panel, BLOCK, width, used);
-    } else {
-        for (i, out) in panel.chunks_exact_mut(BLOCK).take(used).enumerate() {
-            let row = |r: usize| &b[r * n + first..][..width];
-            let high = (per_word == 2 && 2 * i + 1 < k).then(|| row(2 * i + 1));
-            rows_to_words(micro, row(i * per_word), high, &mut out[..width]);
+        drop(session);
+        for (i, c) in self.blocks.clone().zip(sums.chunks_exact(BLOCK * BLOCK)) {
+            let rows = BLOCK.min(m - i * BLOCK);
+            for (r, row) in c.chunks_exact(BLOCK).take(rows).enumerate() {
+                // SAFETY: each item has its own rows and columns.
+                let c = unsafe { self.c.slice((i * BLOCK + r) * n + self.first, width) };
+                c.copy_from_slice(&row[..width]);
+            }
         }
     }
-    panel[32 * used..].fill(0);
+}
+
+impl Columns<'_> {
+    /// Packs the columns of op(b) as a B panel.
+    #[inline(always)]
+    fn pack_panel(&self, panel: &mut [u32]) {
+        let (micro, b, [_, n, k]) = (self.micro, self.b, self.size);
+        let width = BLOCK.min(n - self.first);
+        let per_word = micro.per_word();
+        let used = k.div_ceil(per_word);
+        if self.transposed {
+            let words = panel.len() / BLOCK;
+            let mut rows = scratch::take(Slot::Row, BLOCK * words);
+            for (r, row) in rows.chunks_exact_mut(words).take(width).enumerate() {
+                run_to_words(micro, &b[(self.first + r) * k..][..k], row);
+            }
+            transpose(micro, &rows, words, panel, BLOCK, width, used);
+        } else {
+            for (i, out) in panel.chunks_exact_mut(BLOCK).take(used).enumerate() {
+                let row = |r: usize| &b[r * n + self.first..][..width];
+                let high = (per_word == 2 && 2 * i + 1 < k).then(|| row(2 * i + 1));
+                rows_to_words(micro, row(i * per_word), high, &mut out[..width]);
+            }
+        }
+        panel[32 * used..].fill(0);
+    }
 }

@@ -1,7 +1,9 @@
 //! From f32 slices to packed words (see [`crate::isa`]): conversion, A blocks, transposition.
 #![allow(unsafe_code)]
 
-use crate::isa::{BLOCK, Layout, Micro, Precision};
+use crate::isa::{BLOCK, Layout, Micro, Parts, Precision};
+use crate::parallel::SharedMut;
+use std::cmp::Ordering;
 
 /// The nearest bf16, ties to even; a NaN stays a NaN.
 #[inline(always)]
@@ -12,7 +14,7 @@ pub(crate) fn round_bf16(x: f32) -> u16 {
 }
 
 #[inline(always)]
-fn word(low: f32, high: f32) -> u32 {
+pub(crate) fn word(low: f32, high: f32) -> u32 {
     u32::from(round_bf16(low)) | u32::from(round_bf16(high)) << 16
 }
 
@@ -77,17 +79,15 @@ pub(crate) fn run_to_words(micro: Micro, values: &[f32], out: &mut [u32]) {
 
 /// Writes one row of `k` words to its place in an A block.
 #[inline(always)]
-pub(crate) fn place_row(layout: Layout, row: usize, words: &[u32], block: &mut [u32]) {
-    let k = words.len();
+fn place_row(layout: Layout, row: usize, words: &[u32], block: &mut [u32]) {
     match layout {
         Layout::Tiles => {
-            let half = &mut block[row / 16 * 16 * k..][..16 * k];
-            for (tile, words) in half.chunks_exact_mut(256).zip(words.chunks_exact(16)) {
-                tile[row % 16 * 16..][..16].copy_from_slice(words);
+            for (tiles, words) in block.chunks_exact_mut(512).zip(words.chunks_exact(16)) {
+                tiles[row * 16..][..16].copy_from_slice(words);
             }
         }
         Layout::Strips => {
-            let strip = &mut block[row / 8 * 8 * k..][..8 * k];
+            let strip = &mut block[row / 8 * 8 * words.len()..][..8 * words.len()];
             for (group, &w) in strip.chunks_exact_mut(8).zip(words) {
                 group[row % 8] = w;
             }
@@ -95,23 +95,31 @@ pub(crate) fn place_row(layout: Layout, row: usize, words: &[u32], block: &mut [
     }
 }
 
-/// Packs one A block whose row r (of `rows`) is made by `fill(r, words)`; the other rows become zero.
+/// Packs block `block` of `blocks` of an A operand, whose row r (of `rows`) is made by `fill(r, words)`; the other rows
+/// become zero. `row` is scratch of the parts' total length.
+///
+/// # Safety
+/// No one else uses this block of `packed` meanwhile.
 #[inline(always)]
-pub(crate) fn pack_a_block(
+pub(crate) unsafe fn pack_a_block(
     layout: Layout,
+    parts: Parts,
+    [block, blocks]: [usize; 2],
     rows: usize,
     row: &mut [u32],
-    block: &mut [u32],
+    packed: SharedMut<u32>,
     mut fill: impl FnMut(usize, &mut [u32]),
 ) {
-    for r in 0..rows {
-        fill(r, row);
-        place_row(layout, r, row, block);
-    }
-    if rows < BLOCK {
-        row.fill(0);
-        for r in rows..BLOCK {
-            place_row(layout, r, row, block);
+    for r in 0..BLOCK {
+        match r.cmp(&rows) {
+            Ordering::Less => fill(r, row),
+            Ordering::Equal => row.fill(0),
+            Ordering::Greater => {}
+        }
+        for (at, len) in parts.iter() {
+            // SAFETY: this block's words, which are the caller's to write.
+            let out = unsafe { packed.slice(BLOCK * (at * blocks + block * len), BLOCK * len) };
+            place_row(layout, r, &row[at..at + len], out);
         }
     }
 }

@@ -30,6 +30,16 @@ impl<T> SharedMut<T> {
         Self { ptr: slice.as_mut_ptr(), len: slice.len() }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The part `start..start + len`, still shared. Bounds are checked.
+    pub(crate) fn part(&self, start: usize, len: usize) -> Self {
+        assert!(start <= self.len && len <= self.len - start, "range {start}+{len} of {}", self.len);
+        Self { ptr: self.ptr.wrapping_add(start), len }
+    }
+
     /// The elements `start..start + len`. Bounds are checked; disjointness is the caller's promise.
     ///
     /// # Safety
@@ -42,3 +52,11 @@ impl<T> SharedMut<T> {
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start), len) }
     }
 }
+
+/// Divides `0..len` into ranges of at most `each` for [`for_items`].
+pub(crate) fn for_ranges(len: usize, each: usize, f: impl Fn(std::ops::Range<usize>) + Sync + Send) {
+    for_items(len.div_ceil(each), |i| f(i * each..len.min((i + 1) * each)));
+}
+
+/// Elements per item of element-wise work: below this, a thread costs more than it gives.
+pub(crate) const ELEMENTS_PER_ITEM: usize = 32 * 1024;

@@ -8,6 +8,7 @@ pub mod conv;
 pub mod ema;
 pub mod file;
 pub mod init;
+pub mod kernels;
 pub mod linear;
 pub mod norm;
 pub mod ops;

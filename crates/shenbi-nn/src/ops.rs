@@ -1,21 +1,38 @@
-//! The tensor operations that layers call. One place decides how each is computed on each device.
+//! The tensor operations that layers call. One place decides how each is computed on each device: on the CPU by our
+//! kernels, elsewhere by Burn's own operations.
 
+use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Device, Tensor, activation};
+
+use crate::kernels::{Kernels, Stride};
+
+fn on_cpu(device: Device) -> bool {
+    matches!(device.without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
+}
 
 /// Cross-correlation, as PyTorch's `conv2d`.
 ///
 /// # Shapes
-/// x: `[b, ci, h, w]`, weight: `[co, ci, kh, kw]`, bias: `[co]`.
+/// x: `[b, ci, h, w]`, weight: `[co, ci, k, k]`, bias: `[co]`.
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Tensor<4> {
-    module::conv2d(x, weight, bias, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1))
+    if !on_cpu(x.device()) {
+        return module::conv2d(x, weight, bias, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1));
+    }
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([weight.dims()[0]], &x.device().without_autodiff()));
+    Tensor::from_dispatch(Dispatch::shenbi_conv2d(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        Stride { stride, padding },
+    ))
 }
 
 /// The adjoint of [`conv2d`] in its input, as PyTorch's `conv_transpose2d`.
 ///
 /// # Shapes
-/// x: `[b, ci, h, w]`, weight: `[ci, co, kh, kw]`, bias: `[co]`.
+/// x: `[b, ci, h, w]`, weight: `[ci, co, k, k]`, bias: `[co]`.
 pub fn conv_transpose2d(
     x: Tensor<4>,
     weight: Tensor<4>,
@@ -23,18 +40,32 @@ pub fn conv_transpose2d(
     stride: usize,
     padding: usize,
 ) -> Tensor<4> {
-    module::conv_transpose2d(x, weight, bias, ConvTransposeOptions::new([stride; 2], [padding; 2], [0; 2], [1; 2], 1))
+    if !on_cpu(x.device()) {
+        let options = ConvTransposeOptions::new([stride; 2], [padding; 2], [0; 2], [1; 2], 1);
+        return module::conv_transpose2d(x, weight, bias, options);
+    }
+    let ([_, _, h, w], [_, co, k, _]) = (x.dims(), weight.dims());
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([co], &x.device().without_autodiff()));
+    Tensor::from_dispatch(Dispatch::shenbi_conv_transpose2d(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        [h, w].map(|side| (side - 1) * stride + k - 2 * padding),
+        Stride { stride, padding },
+    ))
 }
 
-/// max(x, slope · x) for a slope in [0, 1), written as ((1 + slope) x + (1 - slope) |x|) / 2: several times faster than
-/// the masked form on the CPU, with the same value and gradient (at 0 the mean of the two slopes).
+/// max(x, slope · x) for a slope in [0, 1).
 pub fn leaky_relu<const D: usize>(x: Tensor<D>, slope: f64) -> Tensor<D> {
-    x.clone().mul_scalar((1.0 + slope) / 2.0) + x.abs().mul_scalar((1.0 - slope) / 2.0)
+    if on_cpu(x.device()) {
+        return Tensor::from_dispatch(Dispatch::shenbi_leaky_relu(x.into_dispatch(), slope as f32));
+    }
+    activation::leaky_relu(x, slope)
 }
 
 /// LeakyReLU and its tangent: dy = dx where x > 0, slope · dx elsewhere.
 pub fn leaky_relu_tangent<const D: usize>(x: Tensor<D>, dx: Tensor<D>, slope: f64) -> (Tensor<D>, Tensor<D>) {
-    let sign = x.clone().detach().sign();
+    let sign = x.clone().without_autodiff().sign();
     let mask = sign.mul_scalar((1.0 - slope) / 2.0).add_scalar((1.0 + slope) / 2.0);
     (leaky_relu(x, slope), dx * mask)
 }

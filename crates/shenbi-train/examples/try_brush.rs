@@ -11,7 +11,7 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let out = args.next().unwrap();
     let mut recipe = BrushRecipe::default();
-    for a in args { recipe.set_text(&a).unwrap(); }
+    for a in args { if a == "bf16" { shenbi_nn::kernels::set_precision(shenbi_nn::kernels::Precision::Bf16); continue; } recipe.set_text(&a).unwrap(); }
     let level = match recipe.level.as_str() { "one" => Level::One, "two" => Level::Two, "many" => Level::Many, _ => Level::Mixed };
     let size = [recipe.height, recipe.width];
     let scenes: Arc<dyn Source> = Arc::new(Scenes::new(ScenesOptions { size, level, seed: recipe.seed, split: Split::Train }).unwrap());

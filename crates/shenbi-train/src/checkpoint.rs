@@ -109,8 +109,7 @@ pub fn save(checkpoints: &Path, step: u64, checkpoint: &Checkpoint) -> Result<Pa
         [(TENSORS, tensors.as_slice()), (TOKENIZER, checkpoint.tokenizer_json.as_bytes()), (MODEL, &checkpoint.model)];
     let files = contents.iter().map(|(name, bytes)| (name.to_string(), Sum::of(bytes))).collect();
     let manifest = Manifest { state: checkpoint.state.clone(), step, files };
-    let manifest =
-        serde_json::to_vec_pretty(&manifest).map_err(|error| RunError::encode(&path.join(STATE), &error))?;
+    let manifest = serde_json::to_vec_pretty(&manifest).map_err(|error| RunError::encode(&path.join(STATE), &error))?;
 
     let temporary = checkpoints.join(format!("{TEMPORARY}{name}"));
     let write = || -> io::Result<()> {

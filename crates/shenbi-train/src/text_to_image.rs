@@ -33,6 +33,16 @@ pub enum Phase {
     Gan,
 }
 
+impl Phase {
+    /// Its name in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Contrast => "contrast",
+            Self::Gan => "gan",
+        }
+    }
+}
+
 /// What one step measured. Losses are NaN-free in a healthy run.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Losses {
@@ -127,9 +137,14 @@ impl Trainer {
         })
     }
 
+    /// Steps so far, both phases together.
+    pub fn steps(&self) -> u64 {
+        self.contrast_steps + self.gan_steps
+    }
+
     /// Pictures seen so far, both phases together.
     pub fn images(&self) -> u64 {
-        (self.contrast_steps + self.gan_steps) * self.recipe.batch as u64
+        self.steps() * self.recipe.batch as u64
     }
 
     /// One step on `batch`. progress: share of the phase that is over, 0 to 1.

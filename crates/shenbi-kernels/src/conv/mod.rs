@@ -4,6 +4,7 @@
 //! [`weights`]. A transposed convolution is the data gradient used as a forward pass, and the other way round.
 
 mod gather;
+mod item;
 mod planes;
 mod weights;
 

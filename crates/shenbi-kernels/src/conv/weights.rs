@@ -8,13 +8,12 @@
 #![allow(unsafe_code)]
 
 use super::Conv2d;
-use crate::isa::{BLOCK, Micro, Precision, vectorize};
-use crate::pack::{place_row, rows_to_words, run_to_words, transpose};
+use crate::isa::{BLOCK, Micro, Parts, Precision, Work, vectorize};
+use crate::pack::{pack_a_block, rows_to_words, run_to_words, transpose};
 use crate::parallel::{SharedMut, for_items};
 use crate::scratch::{self, Slot};
+use std::ops::Range;
 
-/// Pixels that one block product sums over, at most.
-const SLICE: usize = 512;
 /// Elements that a copy may read past a run; the channels-last buffer has as much slack.
 const SLACK: usize = 32;
 
@@ -47,7 +46,7 @@ pub(super) fn run(g: &Conv2d, out: [usize; 2], micro: Micro, x: &[f32], dy: &[f3
     // A slab of images is transposed, then used by all items, while it is in the shared cache.
     const SLAB_WORDS: usize = 2 << 20;
     let slab = (SLAB_WORDS / (padded[0] * padded[1] * ci_padded + co * pixels)).clamp(1, g.batch);
-    let slice = SLICE.min((slab * pixels).next_multiple_of(BLOCK));
+    let slice = (Parts::LONGEST * micro.per_word()).min((slab * pixels).next_multiple_of(BLOCK));
     let geometry = Geometry { micro, g: *g, out, ci, ci_padded, co, padded, columns, pixels, slab, slice };
     for group in 0..g.groups {
         geometry.group(group, x, dy, dw);
@@ -94,7 +93,8 @@ impl Geometry {
                 let at = pixel_group * sums_each + block * co_blocks * BLOCK * BLOCK;
                 // SAFETY: each item has its own pixel group and column block.
                 let sums = unsafe { shared.slice(at, co_blocks * BLOCK * BLOCK) };
-                vectorize(self.micro.isa, || self.item(block, range, total, first == 0, last, dy_packed, sums));
+                let fresh = first == 0;
+                vectorize(self.micro.isa, Sum { job: self, block, range, total, fresh, last, dy_packed, sums });
             });
         }
         let dw = SharedMut::new(dw);
@@ -104,37 +104,13 @@ impl Geometry {
 
     /// Writes the images as `[image][row][column][channel]`, padded with zeros.
     fn channels_last(&self, group: usize, first: usize, images: usize, x: &[f32], out: &mut [u32]) {
-        let (h, w, per_word) = (self.g.in_h, self.g.in_w, self.micro.per_word());
-        let channel_words = self.ci_padded / per_word;
-        let row_words = self.padded[1] * channel_words;
+        let size = self.ci * self.g.in_h * self.g.in_w;
         let out = SharedMut::new(out);
         for_items(images, |image| {
             // SAFETY: each item has its own image.
             let out = unsafe { out.slice(image * self.image_words(), self.image_words()) };
-            let x = &x[((first + image) * self.g.groups + group) * self.ci * h * w..][..self.ci * h * w];
-            vectorize(self.micro.isa, || {
-                // Input columns that the padded row holds: the rest of the input is never read by this stride.
-                let begin = self.g.padding[1].min(self.padded[1]);
-                let width = w.min(self.padded[1] - begin);
-                let mut words = scratch::take(Slot::Row, channel_words * width.max(1));
-                for (r, out) in out.chunks_exact_mut(row_words).enumerate() {
-                    let Some(y) = r.checked_sub(self.g.padding[0]).filter(|&y| y < h && width > 0) else {
-                        out.fill(0);
-                        continue;
-                    };
-                    for (c, words) in words.chunks_exact_mut(width).enumerate() {
-                        let low = &x[(c * per_word * h + y) * w..][..width];
-                        let high = (per_word == 2 && 2 * c + 1 < self.ci)
-                            .then(|| &x[((c * per_word + 1) * h + y) * w..][..width]);
-                        rows_to_words(self.micro, low, high, words);
-                    }
-                    let (left, rest) = out.split_at_mut(begin * channel_words);
-                    let (middle, right) = rest.split_at_mut(width * channel_words);
-                    left.fill(0);
-                    right.fill(0);
-                    transpose(self.micro, &words, width, middle, channel_words, channel_words, width);
-                }
-            });
+            let x = &x[((first + image) * self.g.groups + group) * size..][..size];
+            vectorize(self.micro.isa, ChannelsLast { job: self, x, out });
         });
     }
 
@@ -144,85 +120,30 @@ impl Geometry {
         let co_blocks = self.co.div_ceil(BLOCK);
         let out = SharedMut::new(out);
         for_items(total.div_ceil(self.slice) * co_blocks, |i| {
-            // SAFETY: each item has its own slice and block.
-            let out = unsafe { out.slice(i * BLOCK * k, BLOCK * k) };
             let (slice, block) = (i / co_blocks, i % co_blocks);
             let range = slice * self.slice..total.min((slice + 1) * self.slice);
-            vectorize(self.micro.isa, || {
-                let mut row = scratch::take(Slot::Row, k);
-                let mut values = scratch::take(Slot::Block, self.slice);
-                let values = &mut values.as_f32_mut()[..range.len()];
-                for r in 0..BLOCK {
-                    let channel = block * BLOCK + r;
-                    if channel < self.co {
-                        let mut done = 0;
-                        while done < values.len() {
-                            let pixel = range.start + done;
-                            let (image, at) = (pixel / self.pixels, pixel % self.pixels);
-                            let len = (self.pixels - at).min(values.len() - done);
-                            let plane = ((first + image) * self.g.groups + group) * self.co + channel;
-                            values[done..done + len].copy_from_slice(&dy[plane * self.pixels + at..][..len]);
-                            done += len;
-                        }
-                        run_to_words(self.micro, values, &mut row);
-                    } else {
-                        row.fill(0);
-                    }
-                    place_row(self.micro.layout(), r, &row, out);
-                }
-            });
+            let packed = out.part(slice * co_blocks * BLOCK * k, co_blocks * BLOCK * k);
+            vectorize(self.micro.isa, PackDy { job: self, group, first, range, block, dy, packed });
         });
     }
 
-    /// Adds the slices in `range` to one column block's sums, for all blocks of output channels.
+    /// Where the windows of the output pixels from `first` on begin in the channels-last slab, in elements.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn item(
-        &self,
-        block: usize,
-        range: std::ops::Range<usize>,
-        total: usize,
-        fresh: bool,
-        last: &[u32],
-        dy_packed: &[u32],
-        sums: &mut [f32],
-    ) {
-        if fresh {
-            sums.fill(0.0);
-        }
-        let co_blocks = self.co.div_ceil(BLOCK);
-        let k = self.micro.k_words(self.slice);
-        let mut panel = scratch::take(Slot::Panel, 32 * k + SLACK);
-        let mut bases = scratch::take(Slot::Table, self.slice);
-        let runs = self.column_runs(block);
-        let session = self.micro.enter();
-        for slice in range {
-            let pixels = slice * self.slice..total.min((slice + 1) * self.slice);
-            for (base, pixel) in bases.iter_mut().zip(pixels.clone()) {
-                *base = self.pixel_base(pixel) as u32;
-            }
-            let bases = &bases[..pixels.len()];
-            match self.micro.precision {
-                Precision::F32 => self.fill_f32(last, bases, &runs, &mut panel),
-                Precision::Bf16 => self.fill_bf16(last, bases, &runs, &mut panel),
-            }
-            panel[32 * bases.len().div_ceil(self.micro.per_word())..32 * k].fill(0);
-            for (b, sums) in sums.chunks_exact_mut(BLOCK * BLOCK).enumerate() {
-                let a = &dy_packed[(slice * co_blocks + b) * BLOCK * k..][..BLOCK * k];
-                let rows = BLOCK.min(self.co - b * BLOCK);
-                // SAFETY: sizes as demanded (slices above), buffers 64-byte aligned, session held.
-                unsafe { self.micro.block(k, a.as_ptr(), panel.as_ptr(), sums.as_mut_ptr(), rows, true) };
+    fn pixel_bases(&self, first: usize, bases: &mut [u32]) {
+        let [h, w] = self.out;
+        let (mut image, mut y, mut x) = (first / self.pixels, first % self.pixels / w, first % w);
+        let mut row = ((image * self.padded[0] + y * self.g.stride[0]) * self.padded[1]) * self.ci_padded;
+        for base in bases {
+            *base = (row + x * self.g.stride[1] * self.ci_padded) as u32;
+            x += 1;
+            if x == w {
+                (x, y) = (0, y + 1);
+                if y == h {
+                    (y, image) = (0, image + 1);
+                }
+                row = ((image * self.padded[0] + y * self.g.stride[0]) * self.padded[1]) * self.ci_padded;
             }
         }
-        drop(session);
-    }
-
-    /// Where the output pixel's window begins in the channels-last slab, in elements.
-    #[inline(always)]
-    fn pixel_base(&self, pixel: usize) -> usize {
-        let (image, at) = (pixel / self.pixels, pixel % self.pixels);
-        let (y, x) = (at / self.out[1] * self.g.stride[0], at % self.out[1] * self.g.stride[1]);
-        ((image * self.padded[0] + y) * self.padded[1] + x) * self.ci_padded
     }
 
     /// The runs of neighbours that 32 columns consist of: (offset from the pixel's base, first column, length).
@@ -237,44 +158,6 @@ impl Geometry {
             at += len;
         }
         runs
-    }
-
-    /// A copy may overrun its columns: the next run or pixel overwrites that (see `planes::Copies`).
-    #[inline(always)]
-    fn fill_f32(&self, last: &[u32], bases: &[u32], runs: &[(usize, usize, usize)], panel: &mut [u32]) {
-        for (i, &base) in bases.iter().enumerate() {
-            for &(offset, column, len) in runs {
-                for step in (0..len).step_by(16) {
-                    let from: &[u32] = &last[base as usize + offset + step..][..16];
-                    panel[32 * i + column + step..][..16].copy_from_slice(from);
-                }
-            }
-        }
-    }
-
-    /// As [`Self::fill_f32`], from bf16 elements and two pixels at a time.
-    #[inline(always)]
-    fn fill_bf16(&self, last: &[u32], bases: &[u32], runs: &[(usize, usize, usize)], panel: &mut [u32]) {
-        // SAFETY: u32 as two u16 (on every platform the words were written with the even element in the low half,
-        // which is the first on the little-endian ones that Rust's std::arch kernels and this crate support).
-        let elements = unsafe { std::slice::from_raw_parts(last.as_ptr().cast::<u16>(), 2 * last.len()) };
-        for (i, pair) in bases.chunks(2).enumerate() {
-            for &(offset, column, len) in runs {
-                for step in (0..len).step_by(16) {
-                    let at = offset + step;
-                    let (to, _) = panel[32 * i + column + step..].split_at_mut(16);
-                    let first = &elements[pair[0] as usize + at..][..16];
-                    if let [_, second] = *pair {
-                        let second = &elements[second as usize + at..][..16];
-                        for ((to, &a), &b) in to.iter_mut().zip(first).zip(second) {
-                            *to = u32::from(a) | u32::from(b) << 16;
-                        }
-                    } else {
-                        to.iter_mut().zip(first).for_each(|(to, &a)| *to = u32::from(a));
-                    }
-                }
-            }
-        }
     }
 
     /// Adds up the pixel groups in order and writes `dw[co, ci, kh, kw]` for one block of output channels.
@@ -292,6 +175,174 @@ impl Geometry {
                     let at = ((column / BLOCK * co_blocks + block) * BLOCK + r) * BLOCK + column % BLOCK;
                     dw[c * taps + tap] = (0..groups).map(|g| sums[g * each + at]).sum();
                 }
+            }
+        }
+    }
+}
+
+/// Transposes one image.
+struct ChannelsLast<'a> {
+    job: &'a Geometry,
+    x: &'a [f32],
+    out: &'a mut [u32],
+}
+
+impl Work for ChannelsLast<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { job, x, out } = self;
+        let (h, w, per_word) = (job.g.in_h, job.g.in_w, job.micro.per_word());
+        let channel_words = job.ci_padded / per_word;
+        // Input columns that the padded row holds: the rest of the input is never read at this stride.
+        let begin = job.g.padding[1].min(job.padded[1]);
+        let width = w.min(job.padded[1] - begin);
+        let mut words = scratch::take(Slot::Row, channel_words * width.max(1));
+        for (r, out) in out.chunks_exact_mut(job.padded[1] * channel_words).enumerate() {
+            let Some(y) = r.checked_sub(job.g.padding[0]).filter(|&y| y < h && width > 0) else {
+                out.fill(0);
+                continue;
+            };
+            for (c, words) in words.chunks_exact_mut(width).enumerate() {
+                let row = |c: usize| &x[(c * h + y) * w..][..width];
+                let high = (per_word == 2 && 2 * c + 1 < job.ci).then(|| row(2 * c + 1));
+                rows_to_words(job.micro, row(c * per_word), high, words);
+            }
+            let (left, rest) = out.split_at_mut(begin * channel_words);
+            let (middle, right) = rest.split_at_mut(width * channel_words);
+            left.fill(0);
+            right.fill(0);
+            transpose(job.micro, &words, width, middle, channel_words, channel_words, width);
+        }
+    }
+}
+
+/// Packs one slice of one block of `dy`.
+struct PackDy<'a> {
+    job: &'a Geometry,
+    group: usize,
+    /// First image of the slab.
+    first: usize,
+    /// Pixels, counted from there.
+    range: Range<usize>,
+    block: usize,
+    dy: &'a [f32],
+    /// The slice's blocks.
+    packed: SharedMut<u32>,
+}
+
+impl Work for PackDy<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { job, range, .. } = self;
+        let rows = BLOCK.min(job.co - self.block * BLOCK);
+        let parts = Parts::new(job.micro.k_words(job.slice));
+        let mut row = scratch::take(Slot::Row, parts.words);
+        let block = [self.block, job.co.div_ceil(BLOCK)];
+        let mut values = scratch::take(Slot::Block, range.len());
+        let values = values.as_f32_mut();
+        let fill = |r: usize, words: &mut [u32]| {
+            let mut done = 0;
+            while done < values.len() {
+                let (image, at) = ((range.start + done) / job.pixels, (range.start + done) % job.pixels);
+                let len = (job.pixels - at).min(values.len() - done);
+                let plane = ((self.first + image) * job.g.groups + self.group) * job.co + self.block * BLOCK + r;
+                values[done..done + len].copy_from_slice(&self.dy[plane * job.pixels + at..][..len]);
+                done += len;
+            }
+            run_to_words(job.micro, values, words);
+        };
+        // SAFETY: each item has its own slice and block.
+        unsafe { pack_a_block(job.micro.layout(), parts, block, rows, &mut row, self.packed, fill) };
+    }
+}
+
+/// Adds slices to one column block's sums, for all blocks of output channels.
+struct Sum<'a> {
+    job: &'a Geometry,
+    block: usize,
+    /// Slices.
+    range: Range<usize>,
+    /// Pixels of the slab.
+    total: usize,
+    /// Whether the sums begin here.
+    fresh: bool,
+    last: &'a [u32],
+    dy_packed: &'a [u32],
+    sums: &'a mut [f32],
+}
+
+impl Work for Sum<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { job, last, sums, .. } = self;
+        if self.fresh {
+            sums.fill(0.0);
+        }
+        let micro = job.micro;
+        let co_blocks = job.co.div_ceil(BLOCK);
+        let k = micro.k_words(job.slice);
+        let mut panel = scratch::take(Slot::Panel, 32 * k + SLACK);
+        let mut bases = scratch::take(Slot::Table, job.slice);
+        let runs = job.column_runs(self.block);
+        let session = micro.enter();
+        for slice in self.range {
+            let pixels = slice * job.slice..self.total.min((slice + 1) * job.slice);
+            let bases = &mut bases[..pixels.len()];
+            job.pixel_bases(pixels.start, bases);
+            match micro.precision {
+                Precision::F32 => fill_f32(last, bases, &runs, &mut panel),
+                Precision::Bf16 => fill_bf16(last, bases, &runs, &mut panel),
+            }
+            panel[32 * bases.len().div_ceil(micro.per_word())..32 * k].fill(0);
+            for (b, sums) in sums.chunks_exact_mut(BLOCK * BLOCK).enumerate() {
+                let a = &self.dy_packed[(slice * co_blocks + b) * BLOCK * k..][..BLOCK * k];
+                let rows = BLOCK.min(job.co - b * BLOCK);
+                // SAFETY: sizes as demanded (slices above), buffers 64-byte aligned, session held.
+                unsafe { micro.block(k, a.as_ptr(), panel.as_ptr(), sums.as_mut_ptr(), rows, true) };
+            }
+        }
+        drop(session);
+    }
+}
+
+/// A copy may overrun its columns: the next run or pixel overwrites that (see `planes::Copies`).
+#[inline(always)]
+fn fill_f32(last: &[u32], bases: &[u32], runs: &[(usize, usize, usize)], panel: &mut [u32]) {
+    for (i, &base) in bases.iter().enumerate() {
+        for &(offset, column, len) in runs {
+            for step in (0..len).step_by(16) {
+                let from: &[u32] = &last[base as usize + offset + step..][..16];
+                panel[32 * i + column + step..][..16].copy_from_slice(from);
+            }
+        }
+    }
+}
+
+/// As [`fill_f32`], from bf16 elements and two pixels at a time.
+#[inline(always)]
+fn fill_bf16(last: &[u32], bases: &[u32], runs: &[(usize, usize, usize)], panel: &mut [u32]) {
+    // SAFETY: the words as pairs of u16; on little-endian machines the low half is the first.
+    let (_, elements, _) = unsafe { last.align_to::<u16>() };
+    let load = |at: usize| -> [u16; 16] {
+        debug_assert!(at + 16 <= elements.len());
+        // SAFETY: windows and runs lie inside of the slab by construction, and it has SLACK words after its end.
+        unsafe { elements.as_ptr().add(at).cast::<[u16; 16]>().read_unaligned() }
+    };
+    let (pairs, last_pixel) = bases.as_chunks::<2>();
+    for (i, &[first, second]) in pairs.iter().enumerate() {
+        for &(offset, column, len) in runs {
+            for step in (0..len).step_by(16) {
+                let (low, high) = (load(first as usize + offset + step), load(second as usize + offset + step));
+                let words: [u32; 16] = std::array::from_fn(|j| u32::from(low[j]) | u32::from(high[j]) << 16);
+                panel[BLOCK * i + column + step..][..16].copy_from_slice(&words);
+            }
+        }
+    }
+    for &base in last_pixel {
+        for &(offset, column, len) in runs {
+            for step in (0..len).step_by(16) {
+                let words = load(base as usize + offset + step).map(u32::from);
+                panel[BLOCK * pairs.len() + column + step..][..16].copy_from_slice(&words);
             }
         }
     }

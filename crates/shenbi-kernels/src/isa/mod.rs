@@ -175,8 +175,33 @@ pub fn describe() -> String {
 pub(crate) enum Layout {
     /// `[4 strips][k][8 rows]`: a broadcast kernel reads 8 rows at each k.
     Strips,
-    /// `[2 halves][k / 16][16 rows][16 words]`: AMX tiles.
+    /// `[k / 16][2 halves][16 rows][16 words]`: AMX tiles.
     Tiles,
+}
+
+/// A division of k into parts whose B panel stays in the L1 cache while the A blocks stream past it.
+/// Packed A operands are `[part][block][32 x words of the part]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts {
+    pub(crate) words: usize,
+    each: usize,
+}
+
+impl Parts {
+    /// Words of one part at most: 24 KiB of panel.
+    pub(crate) const LONGEST: usize = 192;
+
+    /// `words` as [`Micro::k_words`] gives them, in nearly equal parts.
+    pub(crate) fn new(words: usize) -> Self {
+        let count = words.div_ceil(Self::LONGEST).max(1);
+        Self { words, each: words.div_ceil(count).next_multiple_of(16) }
+    }
+
+    /// (first word, words) of each part; none if there are no words.
+    #[inline(always)]
+    pub(crate) fn iter(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.words).step_by(self.each.max(1)).map(move |at| (at, self.each.min(self.words - at)))
+    }
 }
 
 /// A block product on one instruction set at one precision.

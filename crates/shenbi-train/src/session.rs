@@ -1,0 +1,423 @@
+//! A training run from its first step to its last: the loop, its budget, and what it leaves in the run folder.
+//!
+//! With a budget in pictures (`kimg`) every step depends on the count of steps alone, never on the clock: a run that is
+//! stopped and resumed ends with the same weights, to the bit. With a budget in minutes the learning rate follows the
+//! time spent, so that the run ends when it was told to, on any machine.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::tensor::Device;
+use shenbi_data::Source;
+use shenbi_data::loader::{Loader, LoaderOptions};
+use shenbi_models::encoder::tokenizer::Tokenizer;
+use shenbi_models::text_to_image::painter::Painter;
+
+use crate::checkpoint::{Checkpoint, FORMAT, TrainState};
+use crate::config::BrushRecipe;
+use crate::error::RunError;
+use crate::run_folder::RunFolder;
+use crate::samples::{SampleError, Samples};
+use crate::text_to_image::{Losses, Phase, Trainer};
+use crate::watch::{Meter, Watch};
+
+/// Captions that the tokenizer learns from, at most.
+const TOKENIZER_CAPTIONS: usize = 20_000;
+/// Examples of an endless source that the tokenizer learns from.
+const TOKENIZER_EXAMPLES: u64 = 8_000;
+/// Seconds between lines of the log.
+const LOG_SECONDS: f64 = 1.0;
+
+/// What a session does, for whoever watches.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step was taken.
+    Step {
+        /// The phase it belongs to.
+        phase: Phase,
+        /// Pictures seen so far, both phases together.
+        images: u64,
+        /// Share of the whole run that is over, 0 to 1.
+        progress: f64,
+        /// Speed over the last seconds.
+        images_per_second: f64,
+        /// Until the budget is spent, at this speed.
+        seconds_left: f64,
+        /// What it measured.
+        losses: &'a Losses,
+    },
+    /// A grid of samples was written.
+    Sample(PathBuf),
+    /// A checkpoint was written.
+    Checkpoint(PathBuf),
+    /// Something a person should know, that does not stop the run.
+    Warning(String),
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The model as it stands.
+    pub painter: Painter,
+    /// Pictures seen, earlier parts of the run included.
+    pub images: u64,
+    /// Steps taken, earlier parts of the run included.
+    pub steps: u64,
+    /// Seconds of training, earlier parts of the run included.
+    pub seconds: f64,
+    /// It was asked to stop before its budget was spent.
+    pub stopped: bool,
+    /// The run folder.
+    pub run: PathBuf,
+    /// The newest sample grid of this session.
+    pub last_sample: Option<PathBuf>,
+    /// The checkpoint that holds the model.
+    pub checkpoint: Option<PathBuf>,
+}
+
+/// Why a session ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Settings that make no run.
+    #[error("{0}")]
+    Setting(String),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] shenbi_data::DataError),
+    /// The run folder cannot be written or read.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A checkpoint does not fit the run's settings.
+    #[error("the checkpoint does not fit the settings in {}: {message}; restore the settings it was trained with, or start a new run", path.display())]
+    Mismatch {
+        /// The run's settings.
+        path: PathBuf,
+        /// What does not fit.
+        message: String,
+    },
+    /// The losses are no numbers any more, or huge.
+    #[error("training diverged at step {step}: {reason}. {good}; lower learning_rate or raise gamma, and train again")]
+    Diverged {
+        /// The step that showed it.
+        step: u64,
+        /// What was seen.
+        reason: String,
+        /// The last good checkpoint, in words.
+        good: String,
+    },
+    /// Text could not be encoded, or samples not be painted.
+    #[error("{0}; this is a defect of the program, please report it")]
+    Defect(String),
+}
+
+impl From<SampleError> for TrainError {
+    fn from(error: SampleError) -> Self {
+        match error {
+            SampleError::Paint(error) => Self::Defect(error.to_string()),
+            SampleError::Write(error) => Self::Data(error),
+        }
+    }
+}
+
+/// All that a session is given.
+pub struct Plan {
+    /// The settings, complete.
+    pub recipe: BrushRecipe,
+    /// The pictures and captions.
+    pub source: Arc<dyn Source>,
+    /// What the sample grids show.
+    pub prompts: Vec<String>,
+    /// Where the run is written.
+    pub folder: RunFolder,
+    /// Where it continues, and that checkpoint's folder: what [`RunFolder::latest_checkpoint`] found.
+    pub resume: Option<(PathBuf, Checkpoint)>,
+    /// Where the networks live.
+    pub device: Device,
+    /// Threads that prepare batches; 0: as many as there are cores, at most 4.
+    pub loader_threads: usize,
+}
+
+/// Trains until the budget is spent or `stop` is set; the step in hand is always finished.
+///
+/// # Errors
+/// See [`TrainError`]. Whatever it is, the run folder's checkpoints are good.
+pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
+    let Plan { recipe, source, prompts, mut folder, resume, device, loader_threads } = plan;
+    check(&recipe, source.as_ref())?;
+    let (resumed_from, resume) = resume.unzip();
+    let start = resume.as_ref().map_or(0, |checkpoint| checkpoint.state.examples_consumed);
+    let (mut trainer, earlier) = trainer(&recipe, source.as_ref(), &folder, resume, &device)?;
+    // With no checkpoint, what an earlier attempt logged is dropped as well.
+    folder.truncate_log(trainer.steps())?;
+    let mut loader = Loader::new(
+        source,
+        LoaderOptions {
+            batch: recipe.batch,
+            seed: recipe.seed,
+            flip: recipe.flip,
+            threads: loader_threads,
+            start,
+            ..LoaderOptions::default()
+        },
+    )?;
+    let samples = Samples::new(&recipe, prompts);
+    let budget = Budget::new(&recipe);
+    let mut saved_step = resumed_from.is_some().then(|| trainer.steps());
+    let mut watch = Watch::new(resumed_from);
+    let mut meter = Meter::default();
+    let mut clock = Clock::new(earlier);
+    let (mut logged, mut sampled, mut saved) = (earlier, earlier, earlier);
+    let (mut last_sample, mut unreadable, mut before) = (None, 0, None);
+
+    let stopped = loop {
+        let progress = budget.progress(&trainer, clock.seconds());
+        if progress >= 1.0 {
+            break false;
+        }
+        if stop.load(Ordering::Relaxed) {
+            break true;
+        }
+        let (phase, share) = budget.phase(&trainer, progress);
+        if before == Some(Phase::Contrast) && phase == Phase::Gan {
+            save(&mut folder, &trainer, &loader, clock.seconds(), &mut watch, on_event)?;
+            (saved, saved_step) = (clock.seconds(), Some(trainer.steps()));
+        }
+        before = Some(phase);
+
+        let batch = loader.next_batch()?;
+        let losses = trainer.step(&batch, phase, share).map_err(TrainError::Defect)?;
+        clock.step();
+        watch.check(trainer.steps(), &losses)?;
+
+        let (now, images) = (clock.seconds(), trainer.images());
+        let speed = meter.add(&losses, recipe.batch, now);
+        let progress = budget.progress(&trainer, now);
+        let seconds_left = budget.seconds_left(images, now, speed);
+        on_event(Event::Step { phase, images, progress, images_per_second: speed, seconds_left, losses: &losses });
+        if now - logged >= LOG_SECONDS || progress >= 1.0 {
+            meter.write(&mut folder, phase, trainer.steps(), images, now)?;
+            logged = now;
+            unreadable = warn_unreadable(&loader, unreadable, on_event);
+        }
+        if phase == Phase::Gan && now - sampled >= recipe.sample_seconds {
+            let path = folder.sample_path(images);
+            samples.write(&trainer.painter(), &path)?;
+            on_event(Event::Sample(path.clone()));
+            (sampled, last_sample) = (clock.seconds(), Some(path));
+        }
+        if now - saved >= recipe.checkpoint_seconds {
+            save(&mut folder, &trainer, &loader, now, &mut watch, on_event)?;
+            (saved, saved_step) = (clock.seconds(), Some(trainer.steps()));
+        }
+    };
+
+    if saved_step != Some(trainer.steps()) {
+        save(&mut folder, &trainer, &loader, clock.seconds(), &mut watch, on_event)?;
+    }
+    if !stopped {
+        let path = folder.sample_path(trainer.images());
+        samples.write(&trainer.painter(), &path)?;
+        on_event(Event::Sample(path.clone()));
+        last_sample = Some(path);
+    }
+    Ok(Outcome {
+        painter: trainer.painter(),
+        images: trainer.images(),
+        steps: trainer.steps(),
+        seconds: clock.seconds(),
+        stopped,
+        run: folder.path().to_path_buf(),
+        last_sample,
+        checkpoint: watch.good().cloned(),
+    })
+}
+
+/// `count` captions spread over a source, in its languages by turns: what a sample grid shows.
+///
+/// # Errors
+/// The captions cannot be read.
+pub fn spread_captions(source: &dyn Source, count: usize) -> Result<Vec<String>, TrainError> {
+    // Far into an endless source: examples that the run is unlikely to come to.
+    let (start, step) = source.len().map_or((1 << 40, 1), |n| (n / (2 * count as u64), (n / count as u64).max(1)));
+    let mut captions = Vec::with_capacity(count);
+    for i in 0..count as u64 {
+        let index = start + i * step;
+        if source.len().is_some_and(|n| index >= n) {
+            break;
+        }
+        let of_one = source.captions(index)?;
+        if let Some(caption) = of_one.get(i as usize % of_one.len().max(1)) {
+            captions.push(caption.clone());
+        }
+    }
+    Ok(captions)
+}
+
+/// A tokenizer learnt from the captions of `source`.
+///
+/// # Errors
+/// The captions cannot be read.
+pub fn train_tokenizer(recipe: &BrushRecipe, source: &dyn Source) -> Result<Tokenizer, TrainError> {
+    let examples = source.len().unwrap_or(TOKENIZER_EXAMPLES);
+    let mut captions = Vec::new();
+    // Where there are more than enough, take them from all over.
+    let stride = (examples / TOKENIZER_CAPTIONS as u64).max(1);
+    for index in (0..examples).step_by(stride as usize) {
+        captions.extend(source.captions(index)?);
+        if captions.len() >= TOKENIZER_CAPTIONS {
+            break;
+        }
+    }
+    Tokenizer::train(captions.into_iter(), recipe.vocabulary, recipe.max_tokens)
+        .map_err(|error| TrainError::Defect(error.to_string()))
+}
+
+fn check(recipe: &BrushRecipe, source: &dyn Source) -> Result<(), TrainError> {
+    if recipe.kimg <= 0.0 && recipe.minutes <= 0.0 {
+        let message = "minutes and kimg are both 0: nothing would be trained; give one of them";
+        return Err(TrainError::Setting(message.to_string()));
+    }
+    if source.size() != [recipe.height, recipe.width] {
+        let ([h, w], BrushRecipe { height, width, .. }) = (source.size(), recipe);
+        return Err(TrainError::Defect(format!("the data is {h}x{w}, the recipe {height}x{width}")));
+    }
+    Ok(())
+}
+
+/// The networks, new or restored, and the seconds they have been trained.
+fn trainer(
+    recipe: &BrushRecipe,
+    source: &dyn Source,
+    folder: &RunFolder,
+    resume: Option<Checkpoint>,
+    device: &Device,
+) -> Result<(Trainer, f64), TrainError> {
+    let Some(Checkpoint { named, state, tokenizer_json, .. }) = resume else {
+        let tokenizer = train_tokenizer(recipe, source)?;
+        let trainer = Trainer::new(recipe, source.channels(), tokenizer, device).map_err(TrainError::Setting)?;
+        return Ok((trainer, 0.0));
+    };
+    let mismatch = |message: String| TrainError::Mismatch { path: folder.path().join("config.toml"), message };
+    if state.recipe != recipe.recipe {
+        return Err(mismatch(format!("it is of recipe '{}', the run is '{}'", state.recipe, recipe.recipe)));
+    }
+    let steps = state.contrast_steps + state.gan_steps;
+    if state.examples_consumed != steps * recipe.batch as u64 {
+        let found = state.examples_consumed.checked_div(steps).unwrap_or(0);
+        return Err(mismatch(format!("it was trained with batch = {found}, the settings say {}", recipe.batch)));
+    }
+    let tokenizer =
+        Tokenizer::from_json(&tokenizer_json, recipe.max_tokens).map_err(|error| mismatch(error.to_string()))?;
+    let mut trainer = Trainer::new(recipe, source.channels(), tokenizer, device).map_err(TrainError::Setting)?;
+    trainer.restore(&named, state.contrast_steps, state.gan_steps).map_err(|error| mismatch(error.to_string()))?;
+    Ok((trainer, state.elapsed_seconds))
+}
+
+/// Writes a checkpoint, unless what it would hold is no longer good.
+fn save(
+    folder: &mut RunFolder,
+    trainer: &Trainer,
+    loader: &Loader,
+    seconds: f64,
+    watch: &mut Watch,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<(), TrainError> {
+    let named = trainer.state();
+    watch.check_weights(trainer.steps(), &named)?;
+    let model = trainer.painter().to_bytes(true).map_err(|error| TrainError::Defect(error.to_string()))?;
+    let tokenizer_json = trainer.tokenizer.to_json().map_err(|error| TrainError::Defect(error.to_string()))?;
+    let state = TrainState {
+        format: FORMAT,
+        recipe: trainer.recipe.recipe.clone(),
+        contrast_steps: trainer.contrast_steps,
+        gan_steps: trainer.gan_steps,
+        examples_consumed: loader.position(),
+        elapsed_seconds: seconds,
+    };
+    let path = folder.save_checkpoint(trainer.steps(), &Checkpoint { named, state, tokenizer_json, model })?;
+    watch.saved(path.clone());
+    on_event(Event::Checkpoint(path));
+    Ok(())
+}
+
+/// Says so when further pictures turn out to be unreadable; returns how many there are.
+fn warn_unreadable(loader: &Loader, known: usize, on_event: &mut dyn FnMut(Event<'_>)) -> usize {
+    let skipped = loader.skipped();
+    if skipped.count > known {
+        let first = skipped.first.first().map_or_else(String::new, |reason| format!("; the first: {reason}"));
+        on_event(Event::Warning(format!("{} pictures cannot be read and are skipped{first}", skipped.count)));
+    }
+    skipped.count
+}
+
+/// How much of the run is over.
+struct Budget {
+    /// Total steps, if pictures are counted.
+    steps: Option<u64>,
+    seconds: f64,
+    batch: u64,
+    pretrain: f64,
+}
+
+impl Budget {
+    fn new(recipe: &BrushRecipe) -> Self {
+        let steps = (recipe.kimg > 0.0).then(|| (recipe.kimg * 1000.0 / recipe.batch as f64).ceil() as u64);
+        Self { steps, seconds: recipe.minutes * 60.0, batch: recipe.batch as u64, pretrain: recipe.pretrain }
+    }
+
+    /// Share of the whole run, 0 to 1.
+    fn progress(&self, trainer: &Trainer, seconds: f64) -> f64 {
+        match self.steps {
+            Some(steps) => trainer.steps() as f64 / steps as f64,
+            None => seconds / self.seconds,
+        }
+    }
+
+    /// The phase of the next step, and the share of that phase that is over.
+    fn phase(&self, trainer: &Trainer, progress: f64) -> (Phase, f64) {
+        let after = |start: f64| ((progress - start) / (1.0 - start)).clamp(0.0, 1.0);
+        match self.steps {
+            // A run that was given more pictures after its contrastive phase does not go back to it.
+            Some(steps) if trainer.gan_steps == 0 => {
+                let contrast = (self.pretrain * steps as f64).round() as u64;
+                if trainer.contrast_steps < contrast {
+                    (Phase::Contrast, trainer.contrast_steps as f64 / contrast as f64)
+                } else {
+                    (Phase::Gan, 0.0)
+                }
+            }
+            Some(steps) => (Phase::Gan, after(trainer.contrast_steps as f64 / steps as f64)),
+            None if trainer.gan_steps == 0 && progress < self.pretrain => (Phase::Contrast, progress / self.pretrain),
+            None => (Phase::Gan, after(self.pretrain)),
+        }
+    }
+
+    fn seconds_left(&self, images: u64, seconds: f64, speed: f64) -> f64 {
+        match self.steps {
+            Some(steps) => (steps * self.batch).saturating_sub(images) as f64 / speed.max(1e-9),
+            None => (self.seconds - seconds).max(0.0),
+        }
+    }
+}
+
+/// Seconds of training. The first step is not counted: on a GPU it compiles.
+struct Clock {
+    earlier: f64,
+    since: Option<Instant>,
+}
+
+impl Clock {
+    fn new(earlier: f64) -> Self {
+        Self { earlier, since: None }
+    }
+
+    fn step(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn seconds(&self) -> f64 {
+        self.earlier + self.since.map_or(0.0, |since| since.elapsed().as_secs_f64())
+    }
+}

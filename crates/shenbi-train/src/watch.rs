@@ -1,0 +1,192 @@
+//! What a run measures of itself: averages for the log, and the signs that it is lost.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use shenbi_nn::weights::Named;
+
+use crate::error::Result;
+use crate::run_folder::RunFolder;
+use crate::session::TrainError;
+use crate::text_to_image::{Losses, Phase};
+
+/// A loss beyond this is no loss any more...
+const HUGE: f32 = 1e4;
+/// ...if it stays so for so many steps.
+const PATIENCE: u32 = 50;
+/// Speed is measured over so many seconds.
+const WINDOW: f64 = 10.0;
+
+/// Averages of the losses since the last line of the log, and the speed.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    sums: [(f64, u32); 8],
+    /// Seconds and pictures of the last steps.
+    recent: VecDeque<(f64, usize)>,
+    speed: f64,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    step: u64,
+    phase: &'a str,
+    images: u64,
+    seconds: f64,
+    images_per_second: f64,
+    #[serde(flatten)]
+    losses: Losses,
+}
+
+impl Meter {
+    /// Takes in a step that ended at `now` seconds; returns the speed in pictures a second.
+    pub(crate) fn add(&mut self, losses: &Losses, batch: usize, now: f64) -> f64 {
+        for ((sum, count), (_, value)) in self.sums.iter_mut().zip(figures(losses)) {
+            if let Some(value) = value {
+                *sum += f64::from(value);
+                *count += 1;
+            }
+        }
+        self.recent.push_back((now, batch));
+        while self.recent.len() > 2 && self.recent.front().is_some_and(|(time, _)| now - time > WINDOW) {
+            self.recent.pop_front();
+        }
+        let start = self.recent.front().map_or(now, |(time, _)| *time);
+        if now > start {
+            let images: usize = self.recent.iter().skip(1).map(|(_, images)| images).sum();
+            self.speed = images as f64 / (now - start);
+        }
+        self.speed
+    }
+
+    /// Writes the averages to the log and to TensorBoard, and starts anew.
+    pub(crate) fn write(
+        &mut self,
+        folder: &mut RunFolder,
+        phase: Phase,
+        step: u64,
+        images: u64,
+        seconds: f64,
+    ) -> Result<()> {
+        let means =
+            std::mem::take(&mut self.sums).map(|(sum, count)| (count > 0).then(|| (sum / f64::from(count)) as f32));
+        let [d, g, contrast, contrast_fake, accuracy, margin, r1, r2] = means;
+        let losses = Losses { d, g, contrast, contrast_fake, accuracy, margin, r1, r2 };
+        for (name, value) in figures(&losses) {
+            if let Some(value) = value {
+                folder.scalar(&format!("loss/{name}"), step, value)?;
+            }
+        }
+        folder.scalar("speed/images_per_second", step, self.speed as f32)?;
+        let round = |value: f64| (value * 1000.0).round() / 1000.0;
+        let (seconds, images_per_second) = (round(seconds), round(self.speed));
+        let phase = phase.name();
+        folder.log(&Line { step, phase, images, seconds, images_per_second, losses })
+    }
+}
+
+/// The figures of `losses` with their names, in the order of its fields.
+fn figures(losses: &Losses) -> [(&'static str, Option<f32>); 8] {
+    let Losses { d, g, contrast, contrast_fake, accuracy, margin, r1, r2 } = *losses;
+    [
+        ("d", d),
+        ("g", g),
+        ("contrast", contrast),
+        ("contrast_fake", contrast_fake),
+        ("accuracy", accuracy),
+        ("margin", margin),
+        ("r1", r1),
+        ("r2", r2),
+    ]
+}
+
+/// Stops a run that is lost, and knows the checkpoint to go back to.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    good: Option<PathBuf>,
+    huge: u32,
+}
+
+impl Watch {
+    /// good: the checkpoint that the run continues from.
+    pub(crate) fn new(good: Option<PathBuf>) -> Self {
+        Self { good, huge: 0 }
+    }
+
+    /// A checkpoint was written.
+    pub(crate) fn saved(&mut self, path: PathBuf) {
+        self.good = Some(path);
+    }
+
+    /// The newest checkpoint.
+    pub(crate) fn good(&self) -> Option<&PathBuf> {
+        self.good.as_ref()
+    }
+
+    /// Looks at the losses of a step.
+    pub(crate) fn check(&mut self, step: u64, losses: &Losses) -> std::result::Result<(), TrainError> {
+        let lost =
+            |(name, value): (_, Option<f32>)| value.filter(|value| !value.is_finite()).map(|value| (name, value));
+        if let Some((name, value)) = figures(losses).into_iter().find_map(lost) {
+            return Err(self.diverged(step, format!("the loss '{name}' is {value}")));
+        }
+        let huge = [losses.d, losses.g, losses.contrast, losses.contrast_fake].into_iter().flatten();
+        let largest = huge.map(f32::abs).fold(0.0, f32::max);
+        self.huge = if largest > HUGE { self.huge + 1 } else { 0 };
+        if self.huge >= PATIENCE {
+            let reason = format!("a loss was above {HUGE:.0} for {PATIENCE} steps, now {largest:.3e}");
+            return Err(self.diverged(step, reason));
+        }
+        Ok(())
+    }
+
+    /// Looks at the weights, before they become a checkpoint.
+    pub(crate) fn check_weights(&self, step: u64, named: &Named) -> std::result::Result<(), TrainError> {
+        match named.iter().find(|(_, values)| values.data.iter().any(|value| !value.is_finite())) {
+            Some((name, _)) => Err(self.diverged(step, format!("'{name}' holds values that are no numbers"))),
+            None => Ok(()),
+        }
+    }
+
+    fn diverged(&self, step: u64, reason: String) -> TrainError {
+        let good = match &self.good {
+            Some(path) => format!("The last good checkpoint is {}", path.display()),
+            None => "No checkpoint had been written".to_string(),
+        };
+        TrainError::Diverged { step, reason, good }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_meter_averages_and_times() {
+        let mut meter = Meter::default();
+        let step = |d| Losses { d: Some(d), ..Losses::default() };
+        meter.add(&step(1.0), 8, 0.0);
+        meter.add(&step(3.0), 8, 1.0);
+        assert!((meter.add(&Losses::default(), 8, 2.0) - 8.0).abs() < 1e-9);
+        assert_eq!(meter.sums[0], (4.0, 2));
+        assert_eq!(meter.sums[1], (0.0, 0));
+    }
+
+    #[test]
+    fn a_lost_run_is_told() {
+        let mut watch = Watch { good: Some("runs/1/checkpoints/00000007".into()), huge: 0 };
+        let step = |d| Losses { d: Some(d), ..Losses::default() };
+        watch.check(1, &step(0.5)).unwrap();
+        let error = watch.check(2, &step(f32::NAN)).unwrap_err().to_string();
+        assert!(error.contains("'d' is NaN") && error.contains("00000007"), "{error}");
+        for _ in 0..PATIENCE - 1 {
+            watch.check(3, &step(-1e5)).unwrap();
+        }
+        watch.check(3, &step(0.0)).unwrap();
+        for _ in 0..PATIENCE - 1 {
+            watch.check(4, &step(1e5)).unwrap();
+        }
+        let error = watch.check(5, &step(1e5)).unwrap_err().to_string();
+        assert!(error.contains("for 50 steps"), "{error}");
+    }
+}
