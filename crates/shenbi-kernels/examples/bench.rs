@@ -17,6 +17,31 @@ fn time(mut f: impl FnMut()) -> (f64, f64) {
     (times[0], times[times.len() / 2])
 }
 
+/// Batch normalisation + LeakyReLU on [32, 64, 64, 64], and Adam on 4 million parameters.
+fn elementwise() -> Result<(), KernelError> {
+    let activation = Activation::LeakyRelu(0.2);
+    let g = BatchNorm { batch: 32, channels: 64, plane: 4096, per_sample: false, eps: 1e-5, activation };
+    let x: Vec<f32> = (0..32 * 64 * 4096).map(|i| (i * 7919 % 1013) as f32 / 506.0 - 1.0).collect();
+    let (gamma, beta, mut y, mut dx) = (vec![1.0; 64], vec![0.1; 64], x.clone(), x.clone());
+    let stats = batch_norm_forward(&g, &x, Some(&gamma), Some(&beta), &mut y)?;
+    let forward = time(|| {
+        batch_norm_forward(&g, &x, Some(&gamma), Some(&beta), &mut y).expect("shapes fit");
+    });
+    let backward = time(|| {
+        let out = BatchNormGradients { dx: &mut dx, dgamma: None, dbeta: None };
+        batch_norm_backward(&g, &x, &stats, Some(&gamma), Some(&beta), &x, out).expect("shapes fit");
+    });
+    let n = 4 << 20;
+    let s = AdamStep { lr: 1e-9, beta1: 0.5, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, decoupled: true, step: 9 };
+    let (mut param, mut m, mut v) = (x[..n].to_vec(), vec![0.0; n], vec![1.0; n]);
+    let adam = time(|| adam_step(&s, &mut param, &x[..n], &mut m, &mut v).expect("shapes fit"));
+    println!(
+        "batch norm + leaky 32x64x64x64: forward {:.2} ms, backward {:.2} ms; Adam 4M: {:.2} ms",
+        forward.0, backward.0, adam.0
+    );
+    Ok(())
+}
+
 fn main() -> Result<(), KernelError> {
     let filter = std::env::args().nth(1).unwrap_or_default();
     println!("{}, {} threads", describe(), rayon::current_num_threads());
@@ -63,5 +88,5 @@ fn main() -> Result<(), KernelError> {
             println!();
         }
     }
-    Ok(())
+    elementwise()
 }

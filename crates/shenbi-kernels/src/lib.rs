@@ -29,7 +29,8 @@ mod scratch;
 pub use activation::{Activation, activation_backward, activation_forward, leaky_relu_backward, leaky_relu_forward};
 pub use conv::{
     Conv2d, conv_transpose2d_backward_bias, conv_transpose2d_backward_data, conv_transpose2d_backward_weights,
-    conv_transpose2d_forward, conv2d_backward_bias, conv2d_backward_data, conv2d_backward_weights, conv2d_forward,
+    conv_transpose2d_forward, conv_transpose2d_forward_act, conv2d_backward_bias, conv2d_backward_data,
+    conv2d_backward_weights, conv2d_forward, conv2d_forward_act,
 };
 pub use error::KernelError;
 pub use isa::{Isa, Precision, active_isa, auto_precision, available_isas, describe, with_isa};

@@ -73,7 +73,7 @@ struct PackA<'a> {
     transposed: bool,
     /// Which, and of how many.
     block: [usize; 2],
-    packed: SharedMut<u32>,
+    packed: SharedMut<'a, u32>,
 }
 
 impl Work for PackA<'_> {
@@ -107,7 +107,7 @@ struct Columns<'a> {
     transposed: bool,
     first: usize,
     blocks: Range<usize>,
-    c: SharedMut<f32>,
+    c: SharedMut<'a, f32>,
 }
 
 impl Work for Columns<'_> {

@@ -54,14 +54,10 @@ impl BatchNorm {
         for &(name, len) in tensors {
             expect_len(op, name, len, &self.shape())?;
         }
+        let scales = [if self.per_sample { self.batch } else { 1 }, self.channels];
         for &(name, len) in affine {
             if let Some(len) = len {
-                expect_len(
-                    op,
-                    name,
-                    len,
-                    if self.per_sample { &[self.batch, self.channels] } else { &[self.channels] },
-                )?;
+                expect_len(op, name, len, if self.per_sample { &scales } else { &scales[1..] })?;
             }
         }
         active_isa()
@@ -210,7 +206,7 @@ struct Forward<'a> {
     beta: Option<&'a [f32]>,
     measure: bool,
     stats: (&'a mut f32, &'a mut f32),
-    y: SharedMut<f32>,
+    y: SharedMut<'a, f32>,
 }
 
 impl Work for Forward<'_> {
@@ -263,9 +259,9 @@ struct Backward<'a> {
     gamma: Option<&'a [f32]>,
     beta: Option<&'a [f32]>,
     dy: &'a [f32],
-    dx: SharedMut<f32>,
-    dgamma: Option<SharedMut<f32>>,
-    dbeta: Option<SharedMut<f32>>,
+    dx: SharedMut<'a, f32>,
+    dgamma: Option<SharedMut<'a, f32>>,
+    dbeta: Option<SharedMut<'a, f32>>,
 }
 
 impl Work for Backward<'_> {

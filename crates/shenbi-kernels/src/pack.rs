@@ -107,7 +107,7 @@ pub(crate) unsafe fn pack_a_block(
     [block, blocks]: [usize; 2],
     rows: usize,
     row: &mut [u32],
-    packed: SharedMut<u32>,
+    packed: SharedMut<'_, u32>,
     mut fill: impl FnMut(usize, &mut [u32]),
 ) {
     for r in 0..BLOCK {

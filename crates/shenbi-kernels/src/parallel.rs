@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
 /// Runs `f` for `0..items`, in parallel where there is more than one item and more than one thread.
 pub(crate) fn for_items(items: usize, f: impl Fn(usize) + Sync + Send) {
@@ -12,44 +13,51 @@ pub(crate) fn for_items(items: usize, f: impl Fn(usize) + Sync + Send) {
     }
 }
 
-/// A pointer that items on several threads write through, each to its own elements.
-#[derive(Clone, Copy)]
-pub(crate) struct SharedMut<T> {
+/// A slice that items on several threads write, each to its own elements.
+pub(crate) struct SharedMut<'a, T> {
     ptr: *mut T,
     len: usize,
+    slice: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: the pointer comes from an exclusive slice that outlives the parallel section (the caller holds it), and
-// `slice` demands that items take disjoint ranges.
-unsafe impl<T: Send> Send for SharedMut<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for SharedMut<T> {}
+impl<T> Clone for SharedMut<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 
-impl<T> SharedMut<T> {
-    pub(crate) fn new(slice: &mut [T]) -> Self {
-        Self { ptr: slice.as_mut_ptr(), len: slice.len() }
+impl<T> Copy for SharedMut<'_, T> {}
+
+// SAFETY: the pointer comes from an exclusive slice that is borrowed for 'a, and `slice` demands disjoint ranges.
+unsafe impl<T: Send> Send for SharedMut<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
+
+impl<'a, T> SharedMut<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
+        Self { ptr: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn len(self) -> usize {
         self.len
     }
 
     /// The part `start..start + len`, still shared. Bounds are checked.
-    pub(crate) fn part(&self, start: usize, len: usize) -> Self {
+    #[inline(always)]
+    pub(crate) fn part(self, start: usize, len: usize) -> Self {
         assert!(start <= self.len && len <= self.len - start, "range {start}+{len} of {}", self.len);
-        Self { ptr: self.ptr.wrapping_add(start), len }
+        Self { ptr: self.ptr.wrapping_add(start), len, slice: PhantomData }
     }
 
     /// The elements `start..start + len`. Bounds are checked; disjointness is the caller's promise.
     ///
     /// # Safety
-    /// No two live ranges overlap, and the slice given to `new` is still borrowed.
+    /// No two live ranges overlap.
     #[inline(always)]
-    #[allow(clippy::mut_from_ref)]
-    pub(crate) unsafe fn slice(&self, start: usize, len: usize) -> &mut [T] {
-        assert!(start <= self.len && len <= self.len - start, "range {start}+{len} of {}", self.len);
-        // SAFETY: in bounds by the assertion, exclusive by the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start), len) }
+    pub(crate) unsafe fn slice(self, start: usize, len: usize) -> &'a mut [T] {
+        let part = self.part(start, len);
+        // SAFETY: in bounds by `part`, borrowed for 'a, exclusive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(part.ptr, len) }
     }
 }
 

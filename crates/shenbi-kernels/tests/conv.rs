@@ -44,6 +44,11 @@ fn check_all(g: &Conv2d, isa: Isa, p: Precision) {
         assert_close(&format!("forward {what}"), &y, &want[0]);
         conv2d_forward(g, &x, &w, Some(&out_bias), &mut y, p).unwrap();
         assert_close(&format!("forward+bias {what}"), &y, &with_bias[0]);
+        let mut activated = vec![f32::NAN; n.y];
+        let act = Activation::LeakyRelu(0.2);
+        conv2d_forward_act(g, &x, &w, Some(&out_bias), act, &mut activated, p).unwrap();
+        activation_forward(act, &y.clone(), &mut y).unwrap();
+        assert!(activated == y, "forward+bias+act {what}");
         conv_transpose2d_backward_data(g, &x, &w, &mut y, p).unwrap();
         assert_close(&format!("transposed data {what}"), &y, &want[0]);
         let mut dx = vec![f32::NAN; n.x];
@@ -51,6 +56,9 @@ fn check_all(g: &Conv2d, isa: Isa, p: Precision) {
         assert_close(&format!("data {what}"), &dx, &want[1]);
         conv_transpose2d_forward(g, &dy, &w, Some(&in_bias), &mut dx, p).unwrap();
         assert_close(&format!("transposed forward {what}"), &dx, &with_bias[1]);
+        let mut activated = vec![f32::NAN; n.x];
+        conv_transpose2d_forward_act(g, &dy, &w, Some(&in_bias), Activation::Relu, &mut activated, p).unwrap();
+        assert!(activated.iter().zip(&dx).all(|(a, x)| *a == x.max(0.0)), "transposed forward+act {what}");
         let mut dw = vec![f32::NAN; n.w];
         conv2d_backward_weights(g, &x, &dy, &mut dw, p).unwrap();
         assert_close(&format!("weights {what}"), &dw, &want[2]);

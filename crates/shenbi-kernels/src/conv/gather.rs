@@ -8,6 +8,7 @@
 
 use super::Conv2d;
 use super::item::Item;
+use crate::activation::Activation;
 use crate::isa::{BLOCK, Micro, Parts, Precision, Work, vectorize};
 use crate::pack::{pack_a_block, word};
 use crate::parallel::{SharedMut, for_items};
@@ -141,7 +142,7 @@ impl Gather {
     }
 
     /// Runs it; all slices have been checked.
-    pub(super) fn run(&self, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    pub(super) fn run(&self, x: &[f32], w: &[f32], bias: Option<&[f32]>, act: Activation, y: &mut [f32]) {
         let blocks = self.out_channels.div_ceil(BLOCK);
         let words: usize = (0..self.phases.len()).map(|p| self.phase_words(p)).sum();
         let group_words = blocks * BLOCK * words;
@@ -160,7 +161,10 @@ impl Gather {
             let (group, split, chunk) = (i / splits % self.groups, i % splits, chunks[i / splits / self.groups]);
             let blocks_here = split * blocks / splits..(split + 1) * blocks / splits;
             let packed = &packed[group * group_words..][..group_words];
-            vectorize(self.micro.isa, Item { job: self, chunk, group, blocks: blocks_here, packed, x, bias, y });
+            vectorize(
+                self.micro.isa,
+                Item { job: self, chunk, group, blocks: blocks_here, packed, x, bias, slope: act.slope(), y },
+            );
         });
     }
 
@@ -206,7 +210,7 @@ struct PackWeights<'a> {
     group: usize,
     /// Which, and of how many.
     block: [usize; 2],
-    packed: SharedMut<u32>,
+    packed: SharedMut<'a, u32>,
 }
 
 impl Work for PackWeights<'_> {

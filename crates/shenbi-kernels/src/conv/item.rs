@@ -3,6 +3,7 @@
 
 use super::gather::{Chunk, Gather};
 use super::planes::{Copies, Planes, SLACK};
+use crate::activation::leaky;
 use crate::isa::{BLOCK, Parts, Work};
 use crate::parallel::SharedMut;
 use crate::scratch::{self, Slot};
@@ -19,7 +20,9 @@ pub(super) struct Item<'a> {
     pub(super) packed: &'a [u32],
     pub(super) x: &'a [f32],
     pub(super) bias: Option<&'a [f32]>,
-    pub(super) y: SharedMut<f32>,
+    /// Of the activation after the bias; 1 for none.
+    pub(super) slope: f32,
+    pub(super) y: SharedMut<'a, f32>,
 }
 
 impl Work for Item<'_> {
@@ -129,7 +132,7 @@ impl Item<'_> {
                 let y = unsafe { self.y.slice(plane * height * width + at, len) };
                 let c = &c[r * BLOCK + pixel - first..][..len];
                 let bias = self.bias.map_or(0.0, |b| b[out_channel]);
-                y.iter_mut().zip(c).for_each(|(y, c)| *y = c + bias);
+                y.iter_mut().zip(c).for_each(|(y, c)| *y = leaky(c + bias, self.slope));
             }
         }
     }
@@ -159,13 +162,13 @@ impl Item<'_> {
                         let (even, odd) = (from(0), from(1));
                         let (pairs, last) = y.as_chunks_mut::<2>();
                         for (([a, b], e), o) in pairs.iter_mut().zip(even).zip(odd) {
-                            (*a, *b) = (e + bias, o + bias);
+                            (*a, *b) = (leaky(e + bias, self.slope), leaky(o + bias, self.slope));
                         }
-                        last.iter_mut().for_each(|v| *v = even[columns - 1] + bias);
+                        last.iter_mut().for_each(|v| *v = leaky(even[columns - 1] + bias, self.slope));
                     } else {
                         for fx in 0..sx {
                             let y = y[fx.min(width)..].iter_mut().step_by(sx);
-                            y.zip(from(fx)).for_each(|(y, v)| *y = v + bias);
+                            y.zip(from(fx)).for_each(|(y, v)| *y = leaky(v + bias, self.slope));
                         }
                     }
                 }

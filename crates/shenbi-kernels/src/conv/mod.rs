@@ -8,6 +8,7 @@ mod item;
 mod planes;
 mod weights;
 
+use crate::activation::Activation;
 use crate::error::{KernelError, elements, expect_len, expect_nonzero};
 use crate::isa::{Micro, Precision};
 use crate::parallel::{SharedMut, for_items};
@@ -156,10 +157,26 @@ pub fn conv2d_forward(
     y: &mut [f32],
     p: Precision,
 ) -> Result<(), KernelError> {
+    conv2d_forward_act(g, x, w, bias, Activation::None, y, p)
+}
+
+/// `y = act(conv(x, w) + bias)` in one pass. Its backward begins with [`crate::activation_backward`] from `y`.
+///
+/// # Errors
+/// As [`conv2d_forward`].
+pub fn conv2d_forward_act(
+    g: &Conv2d,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    act: Activation,
+    y: &mut [f32],
+    p: Precision,
+) -> Result<(), KernelError> {
     let bias_len = bias.map(|b| (b.len(), g.out_channels));
     let lens = Lens { x: Some(x.len()), w: Some(w.len()), y: Some(y.len()), bias: bias_len, names: ["x", "w", "y"] };
     let out = g.check("conv2d_forward", lens)?;
-    Gather::forward(g, out, Micro::active(p)?).run(x, w, bias, y);
+    Gather::forward(g, out, Micro::active(p)?).run(x, w, bias, act, y);
     Ok(())
 }
 
@@ -176,7 +193,7 @@ pub fn conv2d_backward_data(
 ) -> Result<(), KernelError> {
     let lens = Lens { x: Some(dx.len()), w: Some(w.len()), y: Some(dy.len()), bias: None, names: ["dx", "w", "dy"] };
     let out = g.check("conv2d_backward_data", lens)?;
-    Gather::backward(g, out, Micro::active(p)?).run(dy, w, None, dx);
+    Gather::backward(g, out, Micro::active(p)?).run(dy, w, None, Activation::None, dx);
     Ok(())
 }
 
@@ -226,10 +243,26 @@ pub fn conv_transpose2d_forward(
     y: &mut [f32],
     p: Precision,
 ) -> Result<(), KernelError> {
+    conv_transpose2d_forward_act(g, x, w, bias, Activation::None, y, p)
+}
+
+/// `y = act(conv_transpose(x, w) + bias)` in one pass; shapes as in [`conv_transpose2d_forward`].
+///
+/// # Errors
+/// As [`conv2d_forward`].
+pub fn conv_transpose2d_forward_act(
+    g: &Conv2d,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    act: Activation,
+    y: &mut [f32],
+    p: Precision,
+) -> Result<(), KernelError> {
     let bias_len = bias.map(|b| (b.len(), g.in_channels));
     let lens = Lens { x: Some(y.len()), w: Some(w.len()), y: Some(x.len()), bias: bias_len, names: ["y", "w", "x"] };
     let out = g.check("conv_transpose2d_forward", lens)?;
-    Gather::backward(g, out, Micro::active(p)?).run(x, w, bias, y);
+    Gather::backward(g, out, Micro::active(p)?).run(x, w, bias, act, y);
     Ok(())
 }
 
@@ -247,7 +280,7 @@ pub fn conv_transpose2d_backward_data(
 ) -> Result<(), KernelError> {
     let lens = Lens { x: Some(dy.len()), w: Some(w.len()), y: Some(dx.len()), bias: None, names: ["dy", "w", "dx"] };
     let out = g.check("conv_transpose2d_backward_data", lens)?;
-    Gather::forward(g, out, Micro::active(p)?).run(dy, w, None, dx);
+    Gather::forward(g, out, Micro::active(p)?).run(dy, w, None, Activation::None, dx);
     Ok(())
 }
 

@@ -161,7 +161,7 @@ impl Geometry {
     }
 
     /// Adds up the pixel groups in order and writes `dw[co, ci, kh, kw]` for one block of output channels.
-    fn finish(&self, group: usize, block: usize, groups: usize, each: usize, sums: &[f32], dw: SharedMut<f32>) {
+    fn finish(&self, group: usize, block: usize, groups: usize, each: usize, sums: &[f32], dw: SharedMut<'_, f32>) {
         let taps = self.g.kernel[0] * self.g.kernel[1];
         let co_blocks = self.co.div_ceil(BLOCK);
         let rows = BLOCK.min(self.co - block * BLOCK);
@@ -227,7 +227,7 @@ struct PackDy<'a> {
     block: usize,
     dy: &'a [f32],
     /// The slice's blocks.
-    packed: SharedMut<u32>,
+    packed: SharedMut<'a, u32>,
 }
 
 impl Work for PackDy<'_> {

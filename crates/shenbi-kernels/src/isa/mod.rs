@@ -344,6 +344,7 @@ pub(crate) fn vectorize<W: Work>(isa: Isa, work: W) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::{self, Slot};
 
     #[test]
     fn the_environment_choice_is_checked() {
@@ -359,5 +360,53 @@ mod tests {
         assert_eq!(with_isa(Isa::Portable, active_isa).unwrap().unwrap(), Isa::Portable);
         assert_eq!(active_isa().unwrap(), before);
         assert!(describe().contains("kernels: "));
+    }
+
+    /// Every block product, also the emulated one that no CPU with AVX512-BF16 chooses, for all row counts.
+    #[test]
+    fn block_products() {
+        let micros = available_isas().into_iter().flat_map(|isa| {
+            let each = [(Precision::F32, true), (Precision::Bf16, true), (Precision::Bf16, false)];
+            each.map(|(precision, native)| Micro { isa, precision, hardware_bf16: native && features().avx512_bf16 })
+        });
+        let value = |i: usize| (i * 37 % 17) as f32 - 8.0; // exact in bf16
+        for micro in micros {
+            for (values, rows) in [1, 31, 64].into_iter().flat_map(|k| (1..=32).map(move |r| (k, r))) {
+                let k = micro.k_words(values);
+                let mut buffers = [32 * k, 32 * k, 1024].map(|n| scratch::take(Slot::Row, n));
+                buffers.iter_mut().for_each(|b| b.fill(0));
+                let [a, b, c] = &mut buffers;
+                let word = |f: &dyn Fn(usize) -> f32, i: usize| match micro.precision {
+                    Precision::F32 => {
+                        if i < values {
+                            f(i).to_bits()
+                        } else {
+                            0
+                        }
+                    }
+                    Precision::Bf16 => {
+                        let bits = |i: usize| if i < values { f(i).to_bits() >> 16 } else { 0 };
+                        bits(2 * i) | bits(2 * i + 1) << 16
+                    }
+                };
+                for (i, j) in (0..k).flat_map(|i| (0..32).map(move |j| (i, j))) {
+                    let at = match micro.layout() {
+                        Layout::Strips => j / 8 * 8 * k + i * 8 + j % 8,
+                        Layout::Tiles => i / 16 * 512 + j * 16 + i % 16,
+                    };
+                    a[at] = word(&|l| value(l + 5 * j), i);
+                    b[i * 32 + j] = word(&|l| value(3 * l + j), i);
+                }
+                let _session = micro.enter();
+                for add in [false, true] {
+                    // SAFETY: buffers of the sizes demanded; the session is held.
+                    unsafe { micro.block(k, a.as_ptr(), b.as_ptr(), c.as_f32_mut().as_mut_ptr(), rows, add) };
+                }
+                for (r, j) in (0..rows).flat_map(|r| (0..32).map(move |j| (r, j))) {
+                    let want: f32 = (0..values).map(|l| value(l + 5 * r) * value(3 * l + j)).sum();
+                    assert_eq!(c.as_f32_mut()[r * 32 + j], 2.0 * want, "{micro:?} k {values} rows {rows} at {r} {j}");
+                }
+            }
+        }
     }
 }

@@ -38,9 +38,12 @@ fn a_checkpoint_comes_back_as_it_was_and_the_newest_two_are_kept() {
     );
 }
 
+/// Harms the checkpoint in a folder.
+type Damage = fn(&Path);
+
 #[test]
 fn a_damaged_checkpoint_falls_back_to_the_one_before() {
-    let damages: [(&str, fn(&Path)); 6] = [
+    let damages: [(&str, Damage); 6] = [
         ("state.safetensors has", |path| truncate(&path.join("state.safetensors"))),
         ("state.safetensors fails its checksum", |path| flip(&path.join("state.safetensors"))),
         ("model.safetensors fails its checksum", |path| flip(&path.join("model.safetensors"))),

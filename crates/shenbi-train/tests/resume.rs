@@ -1,0 +1,193 @@
+//! Whole sessions through real checkpoints on disk: stopping and resuming changes nothing, and a lost run says so.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::Device;
+use shenbi_data::Source;
+use shenbi_data::scenes::{Level, Scenes, ScenesOptions, Split};
+use shenbi_train::config::BrushRecipe;
+use shenbi_train::run_folder::RunFolder;
+use shenbi_train::session::{self, Event, Outcome, Plan, TrainError};
+use tempfile::tempdir;
+
+/// 20 steps: 6 of contrast, 14 of the GAN.
+fn tiny() -> BrushRecipe {
+    let mut recipe = BrushRecipe::default();
+    let settings = "height=16 width=16 batch=8 kimg=0.16 pretrain=0.3 generator_width=8 discriminator_width=8 features=16 \
+        noise=4 sentence=16 text_width=16 text_layers=1 vocabulary=300 max_tokens=16 warmup=4 penalty_every=4 augment=true \
+        sample_seconds=1e9 checkpoint_seconds=1e9";
+    for setting in settings.split_whitespace() {
+        recipe.set_text(setting).unwrap();
+    }
+    recipe
+}
+
+fn plan(recipe: &BrushRecipe, path: &Path) -> Plan {
+    let size = [recipe.height, recipe.width];
+    let options = ScenesOptions { size, level: Level::One, seed: recipe.seed, split: Split::Train };
+    let source: Arc<dyn Source> = Arc::new(Scenes::new(options).unwrap());
+    let folder = if path.exists() {
+        RunFolder::open(path).unwrap()
+    } else {
+        RunFolder::create(path, &recipe.to_toml()).unwrap()
+    };
+    let resume = folder.latest_checkpoint().unwrap().found;
+    let prompts = vec!["a red circle on a blue background".to_string(), "红色的圆形".to_string()];
+    Plan { recipe: recipe.clone(), source, prompts, folder, resume, device: Device::flex(), loader_threads: 1 }
+}
+
+/// Runs until the step `stop_at`, or to the end.
+fn train(recipe: &BrushRecipe, path: &Path, stop_at: Option<u64>) -> Result<Outcome, TrainError> {
+    let stop = AtomicBool::new(false);
+    session::run(plan(recipe, path), &stop, &mut |event| {
+        if let Event::Step { images, .. } = event
+            && stop_at == Some(images / recipe.batch as u64)
+        {
+            stop.store(true, Ordering::Relaxed);
+        }
+    })
+}
+
+/// Of every weight and moment in the newest checkpoint, and of the counters.
+fn hash(path: &Path) -> (u64, u64, u64) {
+    let (_, checkpoint) = RunFolder::open(path).unwrap().latest_checkpoint().unwrap().found.unwrap();
+    let mut hasher = DefaultHasher::new();
+    for (name, values) in &checkpoint.named {
+        name.hash(&mut hasher);
+        values.shape.hash(&mut hasher);
+        values.data.iter().for_each(|value| value.to_bits().hash(&mut hasher));
+    }
+    checkpoint.tokenizer_json.hash(&mut hasher);
+    (hasher.finish(), checkpoint.state.contrast_steps, checkpoint.state.gan_steps)
+}
+
+fn steps_logged(path: &Path) -> Vec<u64> {
+    let log = std::fs::read_to_string(path.join("log.jsonl")).unwrap();
+    let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap();
+    log.lines().map(step).collect()
+}
+
+#[test]
+fn stopped_and_resumed_equals_uninterrupted_to_the_bit() {
+    let parent = tempdir().unwrap();
+    let recipe = tiny();
+    let whole = parent.path().join("whole");
+    let outcome = train(&recipe, &whole, None).unwrap();
+    assert!(!outcome.stopped && outcome.steps == 20 && outcome.images == 160);
+    assert!(outcome.last_sample.unwrap().exists());
+    let expected = hash(&whole);
+    assert_eq!((expected.1, expected.2), (6, 14));
+    // In the contrastive phase, at its end, between two penalties, at one.
+    for stops in [&[3_u64][..], &[6], &[2, 9], &[14]] {
+        let path = parent.path().join(format!("{stops:?}"));
+        for &at in stops {
+            let outcome = train(&recipe, &path, Some(at)).unwrap();
+            assert!(outcome.stopped && outcome.steps == at, "{at}: {outcome:?}");
+        }
+        let outcome = train(&recipe, &path, None).unwrap();
+        assert!(!outcome.stopped && outcome.steps == 20);
+        assert_eq!(hash(&path), expected, "stopped at {stops:?}");
+        let steps = steps_logged(&path);
+        assert!(steps.is_sorted() && steps.last() == Some(&20), "{steps:?}");
+    }
+    // A finished run that is resumed is finished.
+    let outcome = train(&recipe, &whole, None).unwrap();
+    assert!(!outcome.stopped && outcome.steps == 20);
+    assert_eq!(hash(&whole), expected);
+    // Another seed is another run.
+    let other = parent.path().join("other");
+    train(&BrushRecipe { seed: 2, ..recipe }, &other, None).unwrap();
+    assert_ne!(hash(&other).0, expected.0);
+}
+
+#[test]
+fn a_longer_budget_continues_the_gan() {
+    let parent = tempdir().unwrap();
+    let path = parent.path().join("run");
+    let recipe = tiny();
+    train(&recipe, &path, None).unwrap();
+    let outcome = train(&BrushRecipe { kimg: 0.24, ..recipe }, &path, None).unwrap();
+    assert_eq!(outcome.steps, 30);
+    assert_eq!((hash(&path).1, hash(&path).2), (6, 24), "not back to the contrastive phase");
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_costs_only_its_steps() {
+    let parent = tempdir().unwrap();
+    let recipe = tiny();
+    let whole = parent.path().join("whole");
+    train(&recipe, &whole, None).unwrap();
+    let path = parent.path().join("run");
+    train(&recipe, &path, Some(10)).unwrap(); // leaves those of the phase's end, 6, and of 10
+    let newest = path.join("checkpoints/00000010/state.safetensors");
+    let bytes = std::fs::read(&newest).unwrap();
+    std::fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
+    let latest = RunFolder::open(&path).unwrap().latest_checkpoint().unwrap();
+    assert_eq!(latest.found.unwrap().1.state.contrast_steps, 6);
+    assert_eq!(latest.damaged.len(), 1);
+    train(&recipe, &path, None).unwrap();
+    assert_eq!(hash(&path), hash(&whole));
+}
+
+#[test]
+fn other_settings_than_the_checkpoints_are_refused() {
+    let parent = tempdir().unwrap();
+    let path = parent.path().join("run");
+    let recipe = tiny();
+    train(&recipe, &path, Some(8)).unwrap();
+    for (other, why) in [
+        (BrushRecipe { generator_width: 16, ..recipe.clone() }, "tensor '"),
+        (BrushRecipe { text_layers: 2, ..recipe.clone() }, "is missing"),
+        (BrushRecipe { batch: 4, ..recipe.clone() }, "batch = 8, the settings say 4"),
+        (BrushRecipe { recipe: "dfgan".into(), ..recipe.clone() }, "recipe 'brush', the run is 'dfgan'"),
+    ] {
+        let before = hash(&path);
+        let error = train(&other, &path, None).unwrap_err();
+        assert!(matches!(error, TrainError::Mismatch { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(why) && text.contains("config.toml"), "{text}");
+        assert_eq!(hash(&path), before);
+    }
+    let text = std::fs::read_to_string(path.join("config.toml")).unwrap();
+    std::fs::write(path.join("config.toml"), text.replace("\"brush\"", "\"dfgan\"")).unwrap();
+    let error = RunFolder::open(&path).unwrap().latest_checkpoint().unwrap_err().to_string();
+    assert!(error.contains("recipe 'brush'"), "{error}");
+}
+
+#[test]
+fn a_lost_run_names_the_last_good_checkpoint() {
+    let parent = tempdir().unwrap();
+    let path = parent.path().join("run");
+    let recipe = tiny();
+    train(&recipe, &path, Some(8)).unwrap();
+    let good = path.join("checkpoints/00000008");
+    let before = hash(&path);
+    // A weight that the next step meets, and one that only painting would.
+    for (tensor, step, why) in [("discriminator.real.weight", 9, "loss 'd'"), ("average.start.weight", 20, "'average.start")] {
+        let mut plan = plan(&recipe, &path);
+        plan.resume.as_mut().unwrap().1.named.get_mut(tensor).unwrap().data[0] = f32::NAN;
+        let error = session::run(plan, &AtomicBool::new(false), &mut |_| {}).unwrap_err();
+        let TrainError::Diverged { step: at, reason, good: named } = &error else { panic!("{error}") };
+        assert!(*at == step && reason.contains(why), "{error}");
+        assert!(named.ends_with(&good.display().to_string()), "{error}");
+        assert_eq!(hash(&path), before, "the checkpoint is as it was");
+    }
+}
+
+#[test]
+fn minutes_are_kept() {
+    let parent = tempdir().unwrap();
+    let path = parent.path().join("run");
+    let recipe = BrushRecipe { kimg: 0.0, minutes: 0.03, sample_seconds: 0.3, checkpoint_seconds: 0.5, ..tiny() };
+    let outcome = train(&recipe, &path, None).unwrap();
+    assert!((1.8..3.5).contains(&outcome.seconds), "{}", outcome.seconds);
+    assert!(std::fs::read_dir(path.join("samples")).unwrap().count() >= 2);
+    let none = BrushRecipe { kimg: 0.0, minutes: 0.0, ..tiny() };
+    let error = train(&none, &parent.path().join("none"), None).unwrap_err().to_string();
+    assert!(error.contains("minutes and kimg"), "{error}");
+}
