@@ -311,7 +311,7 @@ mod tests {
         let judge = Judge::train(&options, &device, |p| losses.push(p.loss)).unwrap();
         assert_eq!(losses.len(), 40);
         let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
-        assert!(mean(&losses[30..]) < 0.85 * mean(&losses[..5]), "{losses:?}");
+        assert!(mean(&losses[30..]) < 0.9 * mean(&losses[..5]), "{losses:?}");
 
         let bytes = judge.to_bytes().unwrap();
         let again = Judge::from_bytes(&bytes, &device).unwrap();

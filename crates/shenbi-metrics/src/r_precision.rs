@@ -73,11 +73,12 @@ pub fn from_embeddings<T: AsRef<str>>(
         let found = different.len();
         return Err(MetricsError::Setting(format!("R-precision needs two captions to choose from: {found} found")));
     }
-    let row = |of: &[f32], i: usize| of[i * dim..(i + 1) * dim].to_vec();
     let mut first = 0;
     for i in 0..n {
-        let picture = row(pictures, i);
-        let closeness = |j: usize| row(texts, j).iter().zip(&picture).map(|(a, b)| a * b).sum::<f32>();
+        let closeness = |j: usize| {
+            let (a, b) = (&pictures[i * dim..][..dim], &texts[j * dim..][..dim]);
+            a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>()
+        };
         let own = closeness(i);
         let mut others: Vec<usize> =
             different.iter().copied().filter(|&j| captions[j].as_ref() != captions[i].as_ref()).collect();

@@ -24,9 +24,10 @@ pub struct Progress {
     pub loss: f32,
 }
 
-/// Step size in step `step` of `steps`: 100 steps of warm-up, then a cosine from `peak` to nearly nothing.
+/// Step size in step `step` of `steps`: a warm-up of 100 steps, or a tenth of a short run, then a cosine from `peak` to
+/// nearly nothing.
 pub(crate) fn rate(step: u64, steps: u64, peak: f64) -> f64 {
-    let warm = ((step + 1) as f64 / 100.0).min(1.0);
+    let warm = ((step + 1) as f64 / (steps / 10).clamp(1, 100) as f64).min(1.0);
     let progress = step as f64 / steps.max(1) as f64;
     peak * warm * (0.01 + 0.99 * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()))
 }
@@ -91,12 +92,11 @@ pub(crate) fn entry<'a>(metadata: &'a HashMap<String, String>, key: &str) -> Res
 
 /// A name for these weights, equal before and after saving as f16: FNV-1a of names, shapes and f16 values, 8 digits.
 pub(crate) fn fingerprint(named: &Named) -> Result<String> {
-    let named: Named = named.iter().filter(|(_, v)| !v.data.is_empty()).map(|(k, v)| (k.clone(), v.clone())).collect();
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in file::to_bytes(&named, HashMap::new(), true)? {
+    for byte in file::to_bytes(named, HashMap::new(), true)? {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
-    Ok(format!("{:08x}", hash >> 32 ^ hash & 0xffff_ffff))
+    Ok(format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff)))
 }
 
 /// The values of a tensor, row by row.

@@ -68,6 +68,23 @@ pub trait Kernels: Backend {
     fn shenbi_leaky_relu(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
     /// dy where y > 0, slope dy elsewhere.
     fn shenbi_leaky_relu_backward(y: FloatTensor<Self>, dy: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
+    /// relu((x - mean) / sqrt(var + eps) * gamma + beta) with the batch's own statistics, which come second, `[2, c]`.
+    /// x `[b, c, h, w]`, gamma and beta `[b, c]`.
+    fn shenbi_batch_norm_relu(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    /// Its gradients in x, gamma and beta.
+    fn shenbi_batch_norm_relu_backward(
+        x: FloatTensor<Self>,
+        stats: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        eps: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 fn new(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
@@ -158,15 +175,57 @@ impl Kernels for Flex {
 
     fn shenbi_leaky_relu(x: FlexTensor, slope: f32) -> FlexTensor {
         let x = contiguous(x);
-        let y: Vec<f32> = slice(&x).iter().map(|&v| if v > 0.0 { v } else { v * slope }).collect();
+        let mut y = vec![0.0; slice(&x).len()];
+        run(kernels::leaky_relu_forward(slice(&x), slope, &mut y));
         new(y, x.shape())
     }
 
     fn shenbi_leaky_relu_backward(y: FlexTensor, dy: FlexTensor, slope: f32) -> FlexTensor {
         let (y, dy) = (contiguous(y), contiguous(dy));
-        let dx = slice(&y).iter().zip(slice(&dy)).map(|(&y, &d)| if y > 0.0 { d } else { d * slope }).collect();
+        let mut dx = vec![0.0; slice(&y).len()];
+        run(kernels::leaky_relu_backward(slice(&y), slice(&dy), slope, &mut dx));
         new(dx, y.shape())
     }
+
+    fn shenbi_batch_norm_relu(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        eps: f32,
+    ) -> (FlexTensor, FlexTensor) {
+        let (x, gamma, beta) = (contiguous(x), contiguous(gamma), contiguous(beta));
+        let g = norm_geometry(&x, eps);
+        let mut y = vec![0.0; slice(&x).len()];
+        match kernels::batch_norm_forward(&g, slice(&x), Some(slice(&gamma)), Some(slice(&beta)), &mut y) {
+            Ok(stats) => (new(y, x.shape()), new([stats.mean, stats.variance].concat(), [2, g.channels])),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn shenbi_batch_norm_relu_backward(
+        x: FlexTensor,
+        stats: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        dy: FlexTensor,
+        eps: f32,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let (x, gamma, beta, dy) = (contiguous(x), contiguous(gamma), contiguous(beta), contiguous(dy));
+        let g = norm_geometry(&x, eps);
+        let (mean, variance) = slice(&stats).split_at(g.channels);
+        let stats = kernels::BatchNormStats { mean: mean.to_vec(), variance: variance.to_vec() };
+        let n = g.batch * g.channels;
+        let (mut dx, mut dgamma, mut dbeta) = (vec![0.0; slice(&x).len()], vec![0.0; n], vec![0.0; n]);
+        let out = kernels::BatchNormGradients { dx: &mut dx, dgamma: Some(&mut dgamma), dbeta: Some(&mut dbeta) };
+        let (gamma, beta) = (Some(slice(&gamma)), Some(slice(&beta)));
+        run(kernels::batch_norm_backward(&g, slice(&x), &stats, gamma, beta, slice(&dy), out));
+        (new(dx, x.shape()), new(dgamma, [g.batch, g.channels]), new(dbeta, [g.batch, g.channels]))
+    }
+}
+
+fn norm_geometry(x: &FlexTensor, eps: f32) -> kernels::BatchNorm {
+    let [batch, channels, h, w] = x.shape().dims();
+    kernels::BatchNorm { batch, channels, plane: h * w, per_sample: true, eps, activation: kernels::Activation::Relu }
 }
 
 const FIRST_ORDER: &str = "autodiff is first order: a gradient's operations have no gradient";
@@ -286,6 +345,49 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
             OpsKind::Tracked(prep) => prep.finish((y.clone(), slope), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
+    }
+
+    fn shenbi_batch_norm_relu(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        #[derive(Debug)]
+        struct BatchNorm;
+        impl<B: Backend + Kernels> Backward<B, 3> for BatchNorm {
+            /// x, statistics, gamma, beta, epsilon.
+            type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, f32);
+
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+                let dy = grads.consume::<B>(&ops.node);
+                let (x, stats, gamma, beta, eps) = ops.state;
+                let (dx, dgamma, dbeta) = B::shenbi_batch_norm_relu_backward(x, stats, gamma, beta, dy, eps);
+                for (node, gradient) in ops.parents.into_iter().zip([dx, dgamma, dbeta]) {
+                    if let Some(node) = node {
+                        grads.register::<B>(node.id, gradient);
+                    }
+                }
+            }
+        }
+        let ((x, x_node), (gamma, g_node), (beta, b_node)) = (x.into_parts(), gamma.into_parts(), beta.into_parts());
+        let (y, stats) = B::shenbi_batch_norm_relu(x.clone(), gamma.clone(), beta.clone(), eps);
+        let constant = FloatTensor::<Self>::new(stats.clone());
+        match BatchNorm.prepare::<C>([x_node, g_node, b_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => (prep.finish((x, stats, gamma, beta, eps), y), constant),
+            OpsKind::UnTracked(prep) => (prep.finish(y), constant),
+        }
+    }
+
+    fn shenbi_batch_norm_relu_backward(
+        _x: FloatTensor<Self>,
+        _stats: FloatTensor<Self>,
+        _gamma: FloatTensor<Self>,
+        _beta: FloatTensor<Self>,
+        _dy: FloatTensor<Self>,
+        _eps: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("{FIRST_ORDER}")
     }
 
     fn shenbi_conv2d_weights(

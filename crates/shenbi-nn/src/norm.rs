@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 
 use crate::init::Init;
 use crate::linear::Linear;
+use crate::ops;
 
 const EPSILON: f64 = 1e-5;
 
@@ -47,30 +48,27 @@ impl ConditionalBatchNorm {
         }
     }
 
+    /// The norm followed by ReLU.
+    ///
     /// # Shapes
     /// x: `[b, c, h, w]`, cond: `[b, cond]`, returns `[b, c, h, w]`.
-    pub fn forward(&self, x: Tensor<4>, cond: Tensor<2>, mode: &mut NormMode) -> Tensor<4> {
+    pub fn forward_relu(&self, x: Tensor<4>, cond: Tensor<2>, mode: &mut NormMode) -> Tensor<4> {
         let [b, c, _, _] = x.dims();
         let affine = self.affine.forward(cond); // [b, 2c]
         let gamma = affine.clone().narrow(1, 0, c).add_scalar(1.0); // [b, c]
         let beta = affine.narrow(1, c, c); // [b, c]
-        let (mean, var) = match mode {
+        match mode {
             NormMode::Train(seen) => {
-                let mean = x.clone().mean_dims(&[0, 2, 3]); // [1, c, 1, 1]
-                let var = (x.clone() - mean.clone()).powi_scalar(2).mean_dims(&[0, 2, 3]);
-                seen.push(BatchStats {
-                    mean: mean.clone().without_autodiff().reshape([c]),
-                    var: var.clone().without_autodiff().reshape([c]),
-                });
-                (mean, var)
+                let (y, mean, var) = ops::batch_norm_relu(x, gamma, beta, EPSILON);
+                seen.push(BatchStats { mean, var });
+                y
             }
             NormMode::Eval => {
-                (self.running_mean.val().reshape([1, c, 1, 1]), self.running_var.val().reshape([1, c, 1, 1]))
+                let scale = gamma / self.running_var.val().add_scalar(EPSILON).sqrt().unsqueeze();
+                let shift = beta - self.running_mean.val().unsqueeze() * scale.clone();
+                ops::relu(x * scale.reshape([b, c, 1, 1]) + shift.reshape([b, c, 1, 1]))
             }
-        };
-        let scale = gamma.reshape([b, c, 1, 1]) / (var.add_scalar(EPSILON).sqrt()); // [b, c, 1, 1]
-        let shift = beta.reshape([b, c, 1, 1]) - mean * scale.clone();
-        x * scale + shift
+        }
     }
 
     /// Moves the running averages by `momentum` towards a batch's statistics.

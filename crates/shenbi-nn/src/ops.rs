@@ -70,6 +70,32 @@ pub fn leaky_relu_tangent<const D: usize>(x: Tensor<D>, dx: Tensor<D>, slope: f6
     (leaky_relu(x, slope), dx * mask)
 }
 
+/// relu((x - μ) / √(σ² + eps) · gamma + beta) with the batch's own mean and (biased) variance of each channel, which are
+/// returned too, `[c]` each.
+///
+/// # Shapes
+/// x: `[b, c, h, w]`, gamma and beta: `[b, c]`.
+pub fn batch_norm_relu(
+    x: Tensor<4>,
+    gamma: Tensor<2>,
+    beta: Tensor<2>,
+    eps: f64,
+) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
+    let [b, c, _, _] = x.dims();
+    if on_cpu(x.device()) {
+        let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
+        let (y, stats) = Dispatch::shenbi_batch_norm_relu(x, gamma, beta, eps as f32);
+        let stats = Tensor::<2>::from_dispatch(stats).without_autodiff();
+        let part = |i| stats.clone().narrow(0, i, 1).reshape([c]);
+        return (Tensor::from_dispatch(y), part(0), part(1));
+    }
+    let mean = x.clone().mean_dims(&[0, 2, 3]); // [1, c, 1, 1]
+    let var = (x.clone() - mean.clone()).powi_scalar(2).mean_dims(&[0, 2, 3]);
+    let scale = gamma.reshape([b, c, 1, 1]) / var.clone().add_scalar(eps).sqrt(); // [b, c, 1, 1]
+    let y = (x - mean.clone()) * scale + beta.reshape([b, c, 1, 1]);
+    (relu(y), mean.without_autodiff().reshape([c]), var.without_autodiff().reshape([c]))
+}
+
 /// max(x, 0).
 pub fn relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     leaky_relu(x, 0.0)

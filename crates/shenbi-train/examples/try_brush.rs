@@ -25,7 +25,7 @@ fn main() {
     let budget = recipe.minutes * 60.0;
     let mut last = Instant::now(); let mut n = 0;
     loop {
-        let e = start.elapsed().as_secs_f64() / budget;
+        let e = if recipe.kimg > 0.0 { t.images() as f64 / 1e3 / recipe.kimg } else { start.elapsed().as_secs_f64() / budget };
         if e >= 1.0 { break; }
         let (phase, p) = if e < recipe.pretrain { (Phase::Contrast, e / recipe.pretrain) } else { (Phase::Gan, (e - recipe.pretrain) / (1.0 - recipe.pretrain)) };
         let b = loader.next_batch().unwrap();

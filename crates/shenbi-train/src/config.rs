@@ -40,6 +40,8 @@ pub struct BrushRecipe {
     pub pretrain: f64,
     /// Channels of the generator's largest hidden grid.
     pub generator_width: usize,
+    /// Channels of the generator at full resolution, before its last convolution; 0 for none.
+    pub refine_width: usize,
     /// Channels of the discriminator's largest hidden grid.
     pub discriminator_width: usize,
     /// Features from which the discriminator answers.
@@ -105,6 +107,7 @@ impl Default for BrushRecipe {
             minutes: 5.0,
             pretrain: 0.12,
             generator_width: 48,
+            refine_width: 24,
             discriminator_width: 48,
             features: 256,
             noise: 32,
@@ -140,6 +143,7 @@ impl BrushRecipe {
             noise: self.noise,
             sentence: self.sentence,
             generator_width: self.generator_width,
+            refine_width: self.refine_width,
             discriminator_width: self.discriminator_width,
             features: self.features,
         }

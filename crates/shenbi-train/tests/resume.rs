@@ -168,7 +168,9 @@ fn a_lost_run_names_the_last_good_checkpoint() {
     let good = path.join("checkpoints/00000008");
     let before = hash(&path);
     // A weight that the next step meets, and one that only painting would.
-    for (tensor, step, why) in [("discriminator.real.weight", 9, "loss 'd'"), ("average.start.weight", 20, "'average.start")] {
+    for (tensor, step, why) in
+        [("discriminator.real.weight", 9, "loss 'd'"), ("average.start.weight", 20, "'average.start")]
+    {
         let mut plan = plan(&recipe, &path);
         plan.resume.as_mut().unwrap().1.named.get_mut(tensor).unwrap().data[0] = f32::NAN;
         let error = session::run(plan, &AtomicBool::new(false), &mut |_| {}).unwrap_err();

@@ -43,8 +43,9 @@ pub(super) fn run(g: &Conv2d, out: [usize; 2], micro: Micro, x: &[f32], dy: &[f3
     let padded = [(out[0] - 1) * g.stride[0] + g.kernel[0], (out[1] - 1) * g.stride[1] + g.kernel[1]];
     let columns = g.kernel[0] * g.kernel[1] * ci_padded;
     let pixels = out[0] * out[1];
-    // A slab of images is transposed, then used by all items, while it is in the shared cache.
-    const SLAB_WORDS: usize = 2 << 20;
+    // A slab of images is transposed, then used by all items, while it is (about) in the L2 cache:
+    // measured 1.2 to 1.6 times faster than slabs of 2 M words.
+    const SLAB_WORDS: usize = 512 * 1024;
     let slab = (SLAB_WORDS / (padded[0] * padded[1] * ci_padded + co * pixels)).clamp(1, g.batch);
     let slice = (Parts::LONGEST * micro.per_word()).min((slab * pixels).next_multiple_of(BLOCK));
     let geometry = Geometry { micro, g: *g, out, ci, ci_padded, co, padded, columns, pixels, slab, slice };

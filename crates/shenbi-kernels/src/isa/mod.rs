@@ -209,6 +209,7 @@ impl Parts {
 pub(crate) struct Micro {
     pub(crate) isa: Isa,
     pub(crate) precision: Precision,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     hardware_bf16: bool,
 }
 
@@ -228,6 +229,7 @@ impl Micro {
     }
 
     /// Whether bf16 conversions may use AVX512-BF16.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     #[inline(always)]
     pub(crate) fn converts_in_hardware(self) -> bool {
         self.hardware_bf16 && matches!(self.isa, Isa::Amx | Isa::Avx512)

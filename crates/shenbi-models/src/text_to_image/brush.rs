@@ -30,6 +30,9 @@ pub struct BrushConfig {
     pub sentence: usize,
     /// Channels of the generator's last hidden layer; they double with each halving of the resolution, up to 8 times.
     pub generator_width: usize,
+    /// Channels at full resolution, from which a last 3x3 convolution makes the picture; 0 for none: the last strided
+    /// convolution makes it.
+    pub refine_width: usize,
     /// The same for the discriminator's first layer.
     pub discriminator_width: usize,
     /// Features from which the discriminator answers.
@@ -75,6 +78,7 @@ impl BrushConfig {
             ("generator_width", self.generator_width, 1..=512),
             ("discriminator_width", self.discriminator_width, 1..=512),
             ("features", self.features, 1..=4096),
+            ("refine_width", self.refine_width, 0..=512),
         ];
         for (name, value, range) in ranges {
             if !range.contains(&value) {
@@ -102,8 +106,10 @@ pub struct Generator {
     pub start: Linear,
     /// One a stage, before its convolution.
     pub norms: Vec<ConditionalBatchNorm>,
-    /// 4x4, stride 2; the last gives the picture.
+    /// 4x4, stride 2.
     pub ups: Vec<ConvTranspose2d>,
+    /// 3x3 at full resolution, to the picture.
+    pub refine: Option<Conv2d>,
     #[module(skip)]
     grid: [usize; 2],
 }
@@ -115,14 +121,17 @@ impl Generator {
         let stages = config.stages()?;
         let grid = config.grid(stages);
         let cond = config.noise + config.sentence;
-        let width = |level| if level == 0 { config.channels } else { channels(config.generator_width, level) };
+        let last = if config.refine_width == 0 { config.channels } else { config.refine_width };
+        let width = |level| if level == 0 { last } else { channels(config.generator_width, level) };
         let start = Linear::new(cond, width(stages) * grid[0] * grid[1], 0.7, init);
         let norms = (1..=stages).rev().map(|level| ConditionalBatchNorm::new(width(level), cond, init)).collect();
         let ups = (1..=stages)
             .rev()
             .map(|level| ConvTranspose2d::new(width(level), width(level - 1), 4, 2, 1, 0.7, init))
             .collect();
-        Ok(Self { start, norms, ups, grid })
+        let refine =
+            (config.refine_width > 0).then(|| Conv2d::new(last, config.channels, 3, 1, 1, 0.7, init));
+        Ok(Self { start, norms, ups, refine, grid })
     }
 
     /// # Shapes
@@ -135,7 +144,10 @@ impl Generator {
         let [_, n] = x.dims();
         let mut x = x.reshape([b, n / (h * w), h, w]);
         for (norm, up) in self.norms.iter().zip(&self.ups) {
-            x = up.forward(ops::relu(norm.forward(x, cond.clone(), mode)));
+            x = up.forward(norm.forward_relu(x, cond.clone(), mode));
+        }
+        if let Some(refine) = &self.refine {
+            x = refine.forward(ops::leaky_relu(x, SLOPE));
         }
         x.tanh()
     }

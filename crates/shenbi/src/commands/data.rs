@@ -1,0 +1,25 @@
+//! `shenbi data`: looks at data sets, and writes the built-in scenes as one.
+
+pub mod inspect;
+pub mod scenes;
+
+use crate::failure::Failure;
+
+/// What to do with data.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Report what is in a folder or archive of pictures, and what training would skip
+    Inspect(inspect::Args),
+    /// Write the built-in captioned scenes as a folder of pictures
+    Scenes(scenes::Args),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Inspect(args) => inspect::run(&args),
+            Self::Scenes(args) => scenes::run(&args),
+        }
+    }
+}

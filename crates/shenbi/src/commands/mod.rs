@@ -1,0 +1,30 @@
+//! The commands, a file each.
+
+pub mod data;
+pub mod generate;
+pub mod train;
+
+use crate::failure::Failure;
+
+/// What to do.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Train a model on captioned pictures (without arguments: on the built-in scenes, for five minutes)
+    Train(Box<train::Args>),
+    /// Paint pictures from prompts
+    Generate(generate::Args),
+    /// Look at data sets, or make one
+    #[command(subcommand)]
+    Data(data::Command),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Train(args) => train::run(*args),
+            Self::Generate(args) => generate::run(args),
+            Self::Data(command) => command.run(),
+        }
+    }
+}

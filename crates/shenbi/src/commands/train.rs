@@ -1,0 +1,208 @@
+//! `shenbi train`: from captioned pictures to a model.
+
+mod end;
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use burn::tensor::Device;
+use serde::Serialize;
+use shenbi_train::atomic::write_atomic;
+use shenbi_train::config::BrushRecipe;
+use shenbi_train::error::RunError;
+use shenbi_train::run_folder::RunFolder;
+use shenbi_train::session::{self, Plan, train_tokenizer};
+use shenbi_train::text_to_image::Trainer;
+
+use crate::data_source::{Data, Summary};
+use crate::device::Devices;
+use crate::failure::Failure;
+use crate::progress::{Progress, duration};
+use crate::{output, signals};
+
+/// Where runs go that are not told.
+const RUNS: &str = "runs";
+
+const EXAMPLES: &str = "\
+Examples:
+  shenbi train                                            the built-in scenes, five minutes
+  shenbi train --data my-pictures --minutes 60
+  shenbi train --data emoji --caption-column text --caption-column text_zh --size 64 --minutes 90
+  shenbi train --level two --size 64 --set generator_width=64 --kimg 200 --out runs/two
+  shenbi train --resume runs/two --kimg 400
+  shenbi train --data potions.zip --dry-run
+
+Ctrl-C finishes the step, writes a checkpoint and says how to resume.
+Settings are taken from --config, then from flags, then from --set; RUN/config.toml holds the result.";
+
+/// Trains a model into a run folder: settings, log, TensorBoard curves, sample grids and checkpoints.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    settings: settings::Flags,
+    /// The run folder to make [default: runs/00001-brush-scenes, with the next free number]
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Continue the run in this folder; --minutes or --kimg may lengthen it
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Print settings, parameter counts and the data, and train nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    json: bool,
+    /// Threads to train with [default: all cores]
+    #[arg(long, value_name = "N", help_heading = "Machine", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    threads: Option<u64>,
+    #[command(flatten)]
+    devices: Devices,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let device = args.devices.open()?;
+    if let Some(threads) = args.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global();
+        pool.map_err(|error| Failure::Failed(format!("--threads {threads}: {error}")))?;
+    }
+    let (recipe, data, folder) = match &args.resume {
+        Some(run) => resumed(&args, run)?,
+        None => {
+            let mut recipe = args.settings.recipe()?;
+            let data = Data::open(&recipe)?;
+            args.settings.fit_to_data(&mut recipe, &data)?;
+            (recipe, data, None)
+        }
+    };
+    if args.dry_run {
+        return dry_run(&args, &recipe, &data, &device);
+    }
+    let stop = signals::stop_flag()?;
+    let folder = match folder {
+        Some(folder) => folder,
+        None => create(args.out.as_deref(), &recipe)?,
+    };
+    output::note(&format!("data        {}", data.summary));
+    output::note(&format!("run         {}", folder.path().display()));
+    let mut resume = None;
+    if args.resume.is_some() {
+        let latest = folder.latest_checkpoint()?;
+        for (path, reason) in latest.damaged {
+            output::note(&format!(
+                "warning: checkpoint {} is damaged ({reason}): an older one is used",
+                path.display()
+            ));
+        }
+        match &latest.found {
+            Some((path, checkpoint)) => {
+                let time = duration(checkpoint.state.elapsed_seconds);
+                output::note(&format!("resumed     {} after {time} of training", path.display()));
+            }
+            None => output::note("resumed     from the start: the run has no checkpoint yet"),
+        }
+        resume = latest.found;
+    }
+    let threads = args.threads.unwrap_or(0) as usize;
+    let plan = Plan {
+        source: data.source.clone(),
+        prompts: data.sample_prompts()?,
+        folder,
+        resume,
+        device,
+        loader_threads: if threads == 0 { 0 } else { threads.div_ceil(2).min(4) },
+        recipe,
+    };
+    let mut progress = Progress::new();
+    let outcome = session::run(plan, &stop, &mut |event| progress.show(event))?;
+    progress.finish();
+    // A signal that comes from here on means the painting, which takes no time.
+    stop.store(false, Ordering::Relaxed);
+    if !outcome.stopped && !progress.stepped() {
+        output::note("The run had reached its length: nothing was trained. --minutes or --kimg lengthen it.");
+    }
+    end::report(&outcome, &data, args.json)
+}
+
+/// The settings, data and folder of a run that goes on.
+fn resumed(args: &Args, run: &Path) -> Result<(BrushRecipe, Data, Option<RunFolder>), Failure> {
+    let fixed = args.settings.fixed_when_resuming().or(args.out.as_ref().map(|_| "--out"));
+    if let Some(flag) = fixed {
+        return Err(Failure::usage(format!(
+            "{flag} cannot be given with --resume: the run keeps the settings in {}; only --minutes or --kimg may \
+             change; for other settings start a new run",
+            run.join("config.toml").display()
+        )));
+    }
+    let folder = RunFolder::open(run)?;
+    let text = folder.config_toml()?;
+    let config = folder.path().join("config.toml");
+    let mut recipe = BrushRecipe::from_toml(&text)
+        .map_err(|error| Failure::Failed(format!("{}: {error}; restore it, or start a new run", config.display())))?;
+    args.settings.lengthen(&mut recipe)?;
+    let data = Data::open(&recipe)?;
+    let lengthened = recipe.to_toml();
+    if lengthened != text && !args.dry_run {
+        write_atomic(&config, lengthened.as_bytes())?;
+    }
+    Ok((recipe, data, Some(folder)))
+}
+
+/// A new run folder: the one asked for, or the next number under `runs/`.
+fn create(out: Option<&Path>, recipe: &BrushRecipe) -> Result<RunFolder, Failure> {
+    let config = recipe.to_toml();
+    if let Some(out) = out {
+        return RunFolder::create(out, &config).map_err(|error| match error {
+            RunError::Io { .. } => Failure::Failed(format!("--out: {error}")),
+            other => other.into(),
+        });
+    }
+    let data = Path::new(&recipe.data).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let data: String = data.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).take(40).collect();
+    let mut attempts = 0;
+    loop {
+        let path = RunFolder::next(Path::new(RUNS), &format!("{}-{data}", recipe.recipe));
+        match RunFolder::create(&path, &config) {
+            // Another run took the number at this moment.
+            Err(RunError::AlreadyARun(_) | RunError::InUse(_)) if attempts < 20 => attempts += 1,
+            other => return Ok(other?),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct DryRun<'a> {
+    settings: &'a BrushRecipe,
+    parameters: Parameters,
+    data: &'a Summary,
+}
+
+#[derive(Serialize)]
+struct Parameters {
+    generator: usize,
+    discriminator: usize,
+    text: usize,
+}
+
+fn dry_run(args: &Args, recipe: &BrushRecipe, data: &Data, device: &Device) -> Result<(), Failure> {
+    let tokenizer = train_tokenizer(recipe, data.source.as_ref())?;
+    let trainer = Trainer::new(recipe, data.source.channels(), tokenizer, device).map_err(Failure::Usage)?;
+    let state = trainer.state();
+    let count = |network: &str| {
+        let of_network = state.iter().filter(|(name, _)| name.split('.').next() == Some(network));
+        of_network.map(|(_, values)| values.data.len()).sum()
+    };
+    let parameters =
+        Parameters { generator: count("generator"), discriminator: count("discriminator"), text: count("text") };
+    if args.json {
+        return output::json(&DryRun { settings: recipe, parameters, data: &data.summary });
+    }
+    let Parameters { generator, discriminator, text } = parameters;
+    output::line(&format!("# settings\n{}", recipe.to_toml()))?;
+    output::line(&format!(
+        "# parameters\n# generator      {generator:>10}\n# discriminator  {discriminator:>10}\n# sentences      {text:>10}\n"
+    ))?;
+    output::line(&format!("# data\n# {}", data.summary))
+}

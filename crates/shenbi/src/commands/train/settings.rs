@@ -1,0 +1,191 @@
+//! From flags to a recipe.
+
+use std::path::{Path, PathBuf};
+
+use shenbi_train::config::BrushRecipe;
+
+use crate::data_source::{Data, SCENES};
+use crate::failure::Failure;
+use crate::values;
+
+/// The flags that are settings of a run.
+#[derive(clap::Args)]
+pub struct Flags {
+    /// What to train; this program knows: brush
+    #[arg(long)]
+    recipe: Option<String>,
+    /// scenes, or a folder or .zip of captioned pictures [default: scenes]
+    #[arg(long, value_name = "PATH")]
+    data: Option<String>,
+    /// How much is in a scene: one, two, many or mixed [default: one]
+    #[arg(long)]
+    level: Option<String>,
+    /// Size of the pictures: 64, or height and width as 48x64 [default: 32]
+    #[arg(long, value_parser = values::size)]
+    size: Option<[usize; 2]>,
+    /// Length of the run in minutes of training [default: 5]
+    #[arg(long, conflicts_with = "kimg")]
+    minutes: Option<f64>,
+    /// Length of the run in thousands of pictures
+    #[arg(long)]
+    kimg: Option<f64>,
+    /// Another seed, another run [default: 1]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// A column of metadata.jsonl or metadata.csv that holds captions (repeatable)
+    #[arg(long = "caption-column", value_name = "COLUMN")]
+    caption_columns: Vec<String>,
+    /// The caption of a class folder [default: "a photo of a {class}"]
+    #[arg(long)]
+    template: Option<String>,
+    /// Only the pictures of this split
+    #[arg(long)]
+    split: Option<String>,
+    /// A TOML file of settings, as a run's config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Any setting by its name (repeatable); --dry-run lists them all
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Flags {
+    /// The settings: from the file, then the flags, then `--set`.
+    pub fn recipe(&self) -> Result<BrushRecipe, Failure> {
+        let mut recipe = match &self.config {
+            Some(path) => read(path)?,
+            None => BrushRecipe::default(),
+        };
+        let text = |value: &String| toml::Value::String(value.clone());
+        let mut flags: Vec<(&str, &str, toml::Value)> = Vec::new();
+        for (flag, key, value) in [
+            ("--recipe", "recipe", self.recipe.as_ref()),
+            ("--data", "data", self.data.as_ref()),
+            ("--level", "level", self.level.as_ref()),
+            ("--template", "template", self.template.as_ref()),
+            ("--split", "split", self.split.as_ref()),
+        ] {
+            flags.extend(value.map(|value| (flag, key, text(value))));
+        }
+        if let Some(sides) = self.size {
+            for (key, side) in ["height", "width"].into_iter().zip(sides) {
+                flags.push(("--size", key, whole(side as u64)?));
+            }
+        }
+        if let Some(seed) = self.seed {
+            flags.push(("--seed", "seed", whole(seed)?));
+        }
+        if !self.caption_columns.is_empty() {
+            flags.push((
+                "--caption-column",
+                "caption_columns",
+                toml::Value::Array(self.caption_columns.iter().map(text).collect()),
+            ));
+        }
+        for (flag, key, value) in flags {
+            recipe.set(key, value).map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
+        }
+        self.lengthen(&mut recipe)?;
+        for assignment in &self.set {
+            recipe.set_text(assignment).map_err(|error| Failure::usage(format!("--set {assignment}: {error}")))?;
+        }
+        self.check(&recipe)?;
+        if recipe.data != SCENES {
+            // So that --resume finds it from anywhere; what does not exist is reported when it is opened.
+            if let Some(path) =
+                Path::new(&recipe.data).canonicalize().ok().and_then(|path| path.to_str().map(String::from))
+            {
+                recipe.data = path;
+            }
+        }
+        Ok(recipe)
+    }
+
+    /// Takes over `--minutes` or `--kimg`: the one that is given decides.
+    pub fn lengthen(&self, recipe: &mut BrushRecipe) -> Result<(), Failure> {
+        let (minutes, kimg) = match (self.minutes, self.kimg) {
+            (Some(minutes), _) => (minutes, 0.0),
+            (None, Some(kimg)) => (0.0, kimg),
+            (None, None) => return Ok(()),
+        };
+        recipe.set("minutes", minutes.into()).map_err(|error| Failure::usage(format!("--minutes: {error}")))?;
+        recipe.set("kimg", kimg.into()).map_err(|error| Failure::usage(format!("--kimg: {error}")))?;
+        Ok(())
+    }
+
+    /// What depends on the data: channels, and augmentation where there are few pictures.
+    pub fn fit_to_data(&self, recipe: &mut BrushRecipe, data: &Data) -> Result<(), Failure> {
+        recipe.channels = data.source.channels();
+        let chosen = |text: &str| text.split('=').next().is_some_and(|key| key.trim() == "augment");
+        let in_file = match &self.config {
+            Some(path) => table(path)?.contains_key("augment"),
+            None => false,
+        };
+        if !in_file && !self.set.iter().any(|assignment| chosen(assignment)) {
+            recipe.augment = data.small();
+        }
+        Ok(())
+    }
+
+    /// The first flag that a resumed run may not be given.
+    pub fn fixed_when_resuming(&self) -> Option<&'static str> {
+        let given = [
+            ("--recipe", self.recipe.is_some()),
+            ("--data", self.data.is_some()),
+            ("--level", self.level.is_some()),
+            ("--size", self.size.is_some()),
+            ("--seed", self.seed.is_some()),
+            ("--caption-column", !self.caption_columns.is_empty()),
+            ("--template", self.template.is_some()),
+            ("--split", self.split.is_some()),
+            ("--config", self.config.is_some()),
+            ("--set", !self.set.is_empty()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+
+    /// All that can be checked before any work.
+    fn check(&self, recipe: &BrushRecipe) -> Result<(), Failure> {
+        let scenes = recipe.data == SCENES;
+        if !scenes && self.level.is_some() {
+            return Err(Failure::usage("--level is of the built-in scenes; leave it out, or leave out --data"));
+        }
+        let of_folders = [
+            ("--caption-column", !self.caption_columns.is_empty()),
+            ("--template", self.template.is_some()),
+            ("--split", self.split.is_some()),
+        ];
+        if let Some((flag, _)) = of_folders.into_iter().find(|(_, given)| scenes && *given) {
+            return Err(Failure::usage(format!("{flag} is of folders; name one with --data")));
+        }
+        if recipe.minutes <= 0.0 && recipe.kimg <= 0.0 {
+            return Err(Failure::usage("nothing would be trained: give --minutes or --kimg a number above 0"));
+        }
+        recipe
+            .brush(if recipe.channels == 0 { 3 } else { recipe.channels })
+            .check()
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        recipe.text().check().map_err(Failure::Usage)
+    }
+}
+
+fn whole(number: u64) -> Result<toml::Value, Failure> {
+    let number =
+        i64::try_from(number).map_err(|_| Failure::usage(format!("{number} is too large; give less than 2^63")))?;
+    Ok(number.into())
+}
+
+fn text_of(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::Failed(format!("--config {}: {error}; check the path", path.display())))
+}
+
+fn table(path: &Path) -> Result<toml::Table, Failure> {
+    let wrong = |error: toml::de::Error| Failure::usage(format!("--config {}: {error}", path.display()));
+    toml::from_str(&text_of(path)?).map_err(wrong)
+}
+
+fn read(path: &Path) -> Result<BrushRecipe, Failure> {
+    BrushRecipe::from_toml(&text_of(path)?)
+        .map_err(|error| Failure::usage(format!("--config {}: {error}", path.display())))
+}

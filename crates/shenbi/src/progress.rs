@@ -1,0 +1,157 @@
+//! How far a training run is: a bar on a terminal, a line now and then elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use shenbi_train::session::Event;
+use shenbi_train::text_to_image::{Losses, Phase};
+
+use crate::output;
+
+/// Between two drawings of the bar.
+const REDRAW: Duration = Duration::from_millis(100);
+/// Between two lines where there is no terminal.
+const LINE: Duration = Duration::from_secs(10);
+/// Characters of the bar itself.
+const BAR: usize = 24;
+
+/// Shows events of a session on standard error.
+pub struct Progress {
+    terminal: bool,
+    shown: Option<Instant>,
+    drawn: bool,
+    smooth: Losses,
+    stepped: bool,
+}
+
+impl Progress {
+    /// Shows nothing yet.
+    pub fn new() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self { terminal, shown: None, drawn: false, smooth: Losses::default(), stepped: false }
+    }
+
+    /// Whether the session has taken a step.
+    pub fn stepped(&self) -> bool {
+        self.stepped
+    }
+
+    /// Shows an event.
+    pub fn show(&mut self, event: Event<'_>) {
+        match event {
+            Event::Step { phase, images, progress, images_per_second, seconds_left, losses } => {
+                self.stepped = true;
+                self.smooth = smooth(&self.smooth, losses);
+                let wait = if self.terminal { REDRAW } else { LINE };
+                if self.shown.is_some_and(|shown| shown.elapsed() < wait) {
+                    return;
+                }
+                self.shown = Some(Instant::now());
+                let progress = progress.clamp(0.0, 1.0);
+                let figures = format!(
+                    "{:>3.0}%  {}  {images_per_second:.0} img/s  {} left  {}",
+                    progress * 100.0,
+                    kilo(images),
+                    duration(seconds_left),
+                    describe(&self.smooth, phase),
+                );
+                if self.terminal {
+                    self.draw(&format!("{:<8} {} {figures}", phase.name(), bar(progress)));
+                } else {
+                    output::note(&format!("{:<8} {figures}", phase.name()));
+                }
+            }
+            Event::Sample(path) => self.note(&format!("sample      {}", path.display())),
+            Event::Checkpoint(path) => self.note(&format!("checkpoint  {}", path.display())),
+            Event::Warning(message) => self.note(&format!("warning: {message}")),
+        }
+    }
+
+    /// Clears the bar away.
+    pub fn finish(&mut self) {
+        if std::mem::take(&mut self.drawn) {
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        self.finish();
+        output::note(text);
+    }
+
+    fn draw(&mut self, text: &str) {
+        let width = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
+        let text: String = text.chars().take(width.saturating_sub(1)).collect();
+        let mut out = std::io::stderr().lock();
+        let _ = write!(out, "\r\x1b[K{text}");
+        let _ = out.flush();
+        self.drawn = true;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn bar(progress: f64) -> String {
+    let full = (progress * BAR as f64) as usize;
+    format!("[{}{}]", "=".repeat(full), " ".repeat(BAR - full))
+}
+
+/// The average of about the last twenty steps.
+fn smooth(old: &Losses, new: &Losses) -> Losses {
+    let mix = |old: Option<f32>, new: Option<f32>| new.map(|new| old.map_or(new, |old| old + (new - old) * 0.05));
+    Losses {
+        d: mix(old.d, new.d),
+        g: mix(old.g, new.g),
+        contrast: mix(old.contrast, new.contrast),
+        contrast_fake: mix(old.contrast_fake, new.contrast_fake),
+        accuracy: mix(old.accuracy, new.accuracy),
+        ..Losses::default()
+    }
+}
+
+/// The losses that tell most: in words of the field, short.
+fn describe(losses: &Losses, phase: Phase) -> String {
+    let figure = |name: &str, value: Option<f32>| value.map(|value| format!("{name} {value:.3}"));
+    let found = losses.accuracy.map(|share| format!("captions found {:.0}%", share * 100.0));
+    let figures = match phase {
+        Phase::Contrast => vec![figure("contrast", losses.contrast), found],
+        Phase::Gan => vec![figure("D", losses.d), figure("G", losses.g), figure("contrast", losses.contrast), found],
+    };
+    figures.into_iter().flatten().collect::<Vec<_>>().join("  ")
+}
+
+/// Thousands of pictures.
+fn kilo(images: u64) -> String {
+    format!("{:.1} kimg", images as f64 / 1000.0)
+}
+
+/// `4:05`, `1:02:03`.
+pub fn duration(seconds: f64) -> String {
+    let seconds = seconds.clamp(0.0, 1e9).round() as u64;
+    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration(0.4), "0:00");
+        assert_eq!(duration(245.0), "4:05");
+        assert_eq!(duration(3723.0), "1:02:03");
+        assert_eq!(duration(f64::INFINITY), "277777:46:40");
+    }
+
+    #[test]
+    fn the_bar_fills() {
+        assert_eq!(bar(0.0).matches('=').count(), 0);
+        assert_eq!(bar(0.5).matches('=').count(), BAR / 2);
+        assert_eq!(bar(1.0).chars().count(), BAR + 2);
+    }
+}

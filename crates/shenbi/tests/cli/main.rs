@@ -1,0 +1,9 @@
+//! The program as a person uses it: every test runs the built binary.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod data;
+mod generate;
+mod interrupt;
+mod support;
+mod train;
