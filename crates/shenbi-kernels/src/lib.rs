@@ -26,7 +26,10 @@ mod pack;
 mod parallel;
 mod scratch;
 
-pub use activation::{Activation, activation_backward, activation_forward, leaky_relu_backward, leaky_relu_forward};
+pub use activation::{
+    Activation, activation_backward, activation_forward, leaky_relu_backward, leaky_relu_forward, tanh_backward,
+    tanh_forward,
+};
 pub use conv::{
     Conv2d, conv_transpose2d_backward_bias, conv_transpose2d_backward_data, conv_transpose2d_backward_weights,
     conv_transpose2d_forward, conv_transpose2d_forward_act, conv2d_backward_bias, conv2d_backward_data,

@@ -14,7 +14,7 @@ use burn_flex::FlexTensor;
 use shenbi_kernels as kernels;
 
 /// Numbers inside convolutions on the CPU: f32, or bf16 operands with f32 sums.
-pub use kernels::Precision;
+pub use kernels::{Precision, auto_precision};
 
 static PRECISION: AtomicU8 = AtomicU8::new(0);
 
@@ -68,6 +68,10 @@ pub trait Kernels: Backend {
     fn shenbi_leaky_relu(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
     /// dy where y > 0, slope dy elsewhere.
     fn shenbi_leaky_relu_backward(y: FloatTensor<Self>, dy: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
+    /// tanh(x).
+    fn shenbi_tanh(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// (1 - y²) dy.
+    fn shenbi_tanh_backward(y: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
     /// relu((x - mean) / sqrt(var + eps) * gamma + beta) with the batch's own statistics, which come second, `[2, c]`.
     /// x `[b, c, h, w]`, gamma and beta `[b, c]`.
     fn shenbi_batch_norm_relu(
@@ -164,12 +168,8 @@ impl Kernels for Flex {
     fn shenbi_channel_sum(dy: FlexTensor) -> FlexTensor {
         let dy = contiguous(dy);
         let [b, c, h, w] = dy.shape().dims();
-        let mut sums = vec![0.0f32; c];
-        for picture in slice(&dy).chunks_exact(c * h * w).take(b) {
-            for (sum, plane) in sums.iter_mut().zip(picture.chunks_exact(h * w)) {
-                *sum += plane.iter().sum::<f32>();
-            }
-        }
+        let mut sums = vec![0.0; c];
+        run(kernels::conv2d_backward_bias(&geometry([b, c, h, w], c, 1, Stride { stride: 1, padding: 0 }), slice(&dy), &mut sums));
         new(sums, [c])
     }
 
@@ -184,6 +184,20 @@ impl Kernels for Flex {
         let (y, dy) = (contiguous(y), contiguous(dy));
         let mut dx = vec![0.0; slice(&y).len()];
         run(kernels::leaky_relu_backward(slice(&y), slice(&dy), slope, &mut dx));
+        new(dx, y.shape())
+    }
+
+    fn shenbi_tanh(x: FlexTensor) -> FlexTensor {
+        let x = contiguous(x);
+        let mut y = vec![0.0; slice(&x).len()];
+        run(kernels::tanh_forward(slice(&x), &mut y));
+        new(y, x.shape())
+    }
+
+    fn shenbi_tanh_backward(y: FlexTensor, dy: FlexTensor) -> FlexTensor {
+        let (y, dy) = (contiguous(y), contiguous(dy));
+        let mut dx = vec![0.0; slice(&y).len()];
+        run(kernels::tanh_backward(slice(&y), slice(&dy), &mut dx));
         new(dx, y.shape())
     }
 
@@ -345,6 +359,33 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
             OpsKind::Tracked(prep) => prep.finish((y.clone(), slope), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
+    }
+
+    fn shenbi_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Tanh;
+        impl<B: Backend + Kernels> Backward<B, 1> for Tanh {
+            /// The output.
+            type State = FloatTensor<B>;
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+                let dy = grads.consume::<B>(&ops.node);
+                let [node] = ops.parents;
+                if let Some(node) = node {
+                    grads.register::<B>(node.id, B::shenbi_tanh_backward(ops.state, dy));
+                }
+            }
+        }
+        let (x, node) = x.into_parts();
+        let y = B::shenbi_tanh(x);
+        match Tanh.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(y.clone(), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn shenbi_tanh_backward(_y: FloatTensor<Self>, _dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
     }
 
     fn shenbi_batch_norm_relu(

@@ -101,6 +101,14 @@ pub fn relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     leaky_relu(x, 0.0)
 }
 
+/// tanh(x).
+pub fn tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if on_cpu(x.device()) {
+        return Tensor::from_dispatch(Dispatch::shenbi_tanh(x.into_dispatch()));
+    }
+    x.tanh()
+}
+
 /// log(1 + eˣ), without overflow.
 pub fn softplus<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     activation::softplus(x, 1.0)

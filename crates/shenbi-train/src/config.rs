@@ -32,6 +32,8 @@ pub struct BrushRecipe {
     pub channels: usize,
     /// Pictures a step.
     pub batch: usize,
+    /// Numbers inside CPU convolutions: `f32`, `bf16` (f32 sums and weights), or `auto`: bf16 where the CPU is fast at it.
+    pub precision: String,
     /// Length of the run in thousands of pictures; 0 when minutes decide.
     pub kimg: f64,
     /// Length of the run in minutes of training; 0 when kimg decides.
@@ -103,6 +105,7 @@ impl Default for BrushRecipe {
             width: 32,
             channels: 0,
             batch: 64,
+            precision: "auto".into(),
             kimg: 0.0,
             minutes: 5.0,
             pretrain: 0.12,
@@ -268,6 +271,10 @@ impl BrushRecipe {
             if !(low..=high).contains(&value) {
                 return Err(ConfigError::Value { key: key.into(), message: format!("{value}: expected {low} to {high}") });
             }
+        }
+        if !["auto", "f32", "bf16"].contains(&self.precision.as_str()) {
+            let message = format!("'{}': expected auto, f32 or bf16", self.precision);
+            return Err(ConfigError::Value { key: "precision".into(), message });
         }
         if self.recipe != "brush" {
             let message = format!("'{}': this program knows the recipe 'brush'", self.recipe);

@@ -10,8 +10,6 @@ use crate::config::BrushRecipe;
 
 /// Pictures a prompt.
 const NOISES: usize = 4;
-/// Painted at once: bounds the memory of a large request.
-const AT_ONCE: usize = 16;
 
 /// Why samples could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +43,8 @@ impl Samples {
     pub fn write(&self, painter: &Painter, path: &Path) -> Result<(), SampleError> {
         let mut rows = Vec::with_capacity(self.prompts.len());
         for prompt in &self.prompts {
-            rows.push((prompt.clone(), paint(painter, prompt, &self.noise)?));
+            let pictures = self.noise.iter().map(|noise| paint(painter, prompt, noise));
+            rows.push((prompt.clone(), pictures.collect::<Result<Vec<_>, _>>()?));
         }
         Ok(decode::write_png(path, &sheet::sheet(&rows, NOISES, None))?)
     }
@@ -57,17 +56,12 @@ pub fn noise(seed: u64, name: &str, position: u64, dim: usize) -> Vec<f32> {
     (0..dim).map(|_| rng::normal(&mut stream)).collect()
 }
 
-/// One picture of `prompt` for each row of `noise`.
+/// The picture of `prompt` with `noise`. Alone in its batch, so that its last bit does not depend on its neighbours.
 ///
 /// # Errors
 /// The prompt cannot be encoded.
-pub fn paint(painter: &Painter, prompt: &str, noise: &[Vec<f32>]) -> Result<Vec<Picture>, PainterError> {
+pub fn paint(painter: &Painter, prompt: &str, noise: &[f32]) -> Result<Picture, PainterError> {
     let ([height, width], channels) = (painter.config.brush.size, painter.config.brush.channels);
-    let mut pictures = Vec::with_capacity(noise.len());
-    for rows in noise.chunks(AT_ONCE) {
-        let floats = weights::values(painter.paint(&vec![prompt; rows.len()], rows.concat())?).data; // [n, c, h, w]
-        let picture = |floats: &[f32]| convert::from_floats(floats, channels, height, width);
-        pictures.extend(floats.chunks_exact(channels * height * width).map(picture));
-    }
-    Ok(pictures)
+    let floats = weights::values(painter.paint(&[prompt], noise.to_vec())?).data; // [1, c, h, w]
+    Ok(convert::from_floats(&floats, channels, height, width))
 }

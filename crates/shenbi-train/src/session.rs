@@ -396,7 +396,7 @@ impl Budget {
 
     fn seconds_left(&self, images: u64, seconds: f64, speed: f64) -> f64 {
         match self.steps {
-            Some(steps) => (steps * self.batch).saturating_sub(images) as f64 / speed.max(1e-9),
+            Some(steps) => (steps * self.batch).saturating_sub(images) as f64 / speed, // infinite while unknown
             None => (self.seconds - seconds).max(0.0),
         }
     }

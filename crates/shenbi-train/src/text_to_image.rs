@@ -9,6 +9,7 @@ use shenbi_models::encoder::text::TextEncoder;
 use shenbi_models::encoder::tokenizer::Tokenizer;
 use shenbi_models::text_to_image::brush::{Discriminator, Generator};
 use shenbi_models::text_to_image::painter::{Painter, PainterConfig};
+use shenbi_nn::kernels::{Precision, auto_precision, set_precision};
 use shenbi_nn::optim::{Adam, AdamConfig};
 use shenbi_nn::tangent::{self, Penalty};
 use shenbi_nn::weights::{self, Named, Values, WeightsError};
@@ -105,12 +106,17 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Untrained networks.
+    /// Untrained networks. Sets the precision of this process.
     ///
     /// # Errors
     /// The recipe's shapes do not fit; the text says which.
     pub fn new(recipe: &BrushRecipe, channels: usize, tokenizer: Tokenizer, device: &Device) -> Result<Self, String> {
         let device = device.clone().without_autodiff();
+        set_precision(match recipe.precision.as_str() {
+            "f32" => Precision::F32,
+            "bf16" => Precision::Bf16,
+            _ => auto_precision(),
+        });
         let (brush, text) = (recipe.brush(channels), recipe.text());
         brush.check().map_err(|error| error.to_string())?;
         text.check()?;

@@ -14,6 +14,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Training makes and drops large tensors all the time; this allocator keeps their pages, where the system's gives each
+/// back and has the next one zeroed anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXAMPLES: &str = "\
 Examples:
   shenbi generate \"a green star on a purple background\" \"紫色圆形在黄色背景上\"

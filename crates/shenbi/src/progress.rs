@@ -129,8 +129,11 @@ fn kilo(images: u64) -> String {
     format!("{:.1} kimg", images as f64 / 1000.0)
 }
 
-/// `4:05`, `1:02:03`.
+/// `4:05`, `1:02:03`; `-:--` while unknown.
 pub fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() {
+        return "-:--".to_string();
+    }
     let seconds = seconds.clamp(0.0, 1e9).round() as u64;
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
@@ -145,7 +148,7 @@ mod tests {
         assert_eq!(duration(0.4), "0:00");
         assert_eq!(duration(245.0), "4:05");
         assert_eq!(duration(3723.0), "1:02:03");
-        assert_eq!(duration(f64::INFINITY), "277777:46:40");
+        assert_eq!(duration(f64::INFINITY), "-:--");
     }
 
     #[test]

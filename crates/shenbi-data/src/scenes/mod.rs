@@ -123,6 +123,10 @@ impl Source for Scenes {
         })
     }
 
+    fn captions(&self, index: u64) -> Result<Vec<String>> {
+        Ok(self.scene(index).captions(&mut self.stream("captions", index)))
+    }
+
     fn channels(&self) -> usize {
         3
     }

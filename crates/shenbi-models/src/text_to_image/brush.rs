@@ -149,7 +149,7 @@ impl Generator {
         if let Some(refine) = &self.refine {
             x = refine.forward(ops::leaky_relu(x, SLOPE));
         }
-        x.tanh()
+        ops::tanh(x)
     }
 
     /// Moves the running statistics towards those of a training batch.

@@ -83,24 +83,20 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let total = args.number.saturating_mul(prompts.len() as u64);
     let mut report = Report { model: args.model.clone(), pictures: Vec::new(), sheet: None };
     let mut cells: Vec<(String, Picture)> = Vec::new();
-    let chunk = 16;
     for prompt in &prompts {
-        for start in (0..args.number).step_by(chunk) {
-            let end = args.number.min(start + chunk as u64);
-            let dim = painter.config.brush.noise;
-            let noise: Vec<Vec<f32>> = (start..end).map(|i| noise(args.seed, "generate", i, dim)).collect();
-            for (index, picture) in (start..end).zip(paint(&painter, prompt, &noise)?) {
-                if !to_file {
-                    let stem = stem(prompt, args.seed, (args.number > 1).then_some(index));
-                    let path = write_new(folder, &stem, &picture)?;
-                    if !args.json {
-                        output::line(&path.display().to_string())?;
-                    }
-                    report.pictures.push(Painted { path, prompt: prompt.clone(), seed: args.seed, index });
+        for index in 0..args.number {
+            let noise = noise(args.seed, "generate", index, painter.config.brush.noise);
+            let picture = paint(&painter, prompt, &noise)?;
+            if !to_file {
+                let stem = stem(prompt, args.seed, (args.number > 1).then_some(index));
+                let path = write_new(folder, &stem, &picture)?;
+                if !args.json {
+                    output::line(&path.display().to_string())?;
                 }
-                if cells.len() < ON_SHEET {
-                    cells.push((prompt.clone(), picture));
-                }
+                report.pictures.push(Painted { path, prompt: prompt.clone(), seed: args.seed, index });
+            }
+            if cells.len() < ON_SHEET {
+                cells.push((prompt.clone(), picture));
             }
         }
     }
@@ -242,13 +238,10 @@ fn parent(path: &Path) -> &Path {
 
 /// Paints `prompts` as this command would with its default seed: a labelled picture of each.
 pub fn paint_all(painter: &Painter, prompts: &[String]) -> Result<Vec<(String, Picture)>, Failure> {
-    let noise = [noise(1, "generate", 0, painter.config.brush.noise)];
-    let mut cells = Vec::with_capacity(prompts.len());
+    let noise = noise(1, "generate", 0, painter.config.brush.noise);
     let mut seen = HashSet::new();
-    for prompt in prompts.iter().filter(|prompt| seen.insert(prompt.as_str())) {
-        cells.extend(paint(painter, prompt, &noise)?.into_iter().map(|picture| (prompt.clone(), picture)));
-    }
-    Ok(cells)
+    let distinct = prompts.iter().filter(|prompt| seen.insert(prompt.as_str()));
+    distinct.map(|prompt| Ok((prompt.clone(), paint(painter, prompt, &noise)?))).collect()
 }
 
 #[cfg(test)]

@@ -79,13 +79,14 @@ fn places_that_cannot_be_written() {
     fs::write(folder.join("file"), "mine").unwrap();
     run(folder, &format!("train {TINY} --kimg 0.1 --out file")).bad(1, &["file", "--out"]);
     run(folder, &format!("train {TINY} --kimg 0.1 --out file/run")).bad(1, &["file/run", "--out", "another folder"]);
-    run(folder, "generate star --out file").bad(1, &["--out file"]);
-    run(folder, "generate star --out file/x.png").bad(1, &["--out file/x.png"]);
+    let generate = format!("generate star --model {} --out", trained().display());
+    run(folder, &format!("{generate} file")).bad(1, &["--out file"]);
+    run(folder, &format!("{generate} file/x.png")).bad(1, &["--out file/x.png"]);
     run(folder, "data scenes --out file").bad(1, &["--out file"]);
     run(folder, "data scenes --out .").bad(1, &["not empty"]);
     if cfg!(target_os = "linux") {
         run(folder, "train --out /proc/run").bad(1, &["/proc/run"]);
-        run(folder, "generate star --out /proc/painted").bad(1, &["/proc/painted", "may write to"]);
+        run(folder, &format!("{generate} /proc/painted")).bad(1, &["/proc/painted", "may write to"]);
     }
     assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "mine");
 }

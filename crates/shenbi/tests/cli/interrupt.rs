@@ -1,7 +1,7 @@
 #![cfg(unix)]
 
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use shenbi_train::checkpoint::{self, Checkpoint};
@@ -13,6 +13,11 @@ fn newest(run: &Path) -> Option<Checkpoint> {
     let latest = RunFolder::open(run).unwrap().latest_checkpoint().unwrap();
     assert!(latest.damaged.is_empty(), "{:?}", latest.damaged);
     latest.found.map(|(_, checkpoint)| checkpoint)
+}
+
+fn checkpoints(run: &Path) -> Vec<std::ffi::OsString> {
+    let entries = std::fs::read_dir(run.join("checkpoints"));
+    entries.map(|entries| entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect()).unwrap_or_default()
 }
 
 fn signal(child: &Child, name: &str) {
@@ -27,10 +32,15 @@ fn kills_at_any_moment_lose_only_steps() {
     run(folder, &format!("train {settings} --out whole")).good();
     let killed = folder.join("killed");
     let mut child = start(folder, &format!("train {settings} --out killed"), &killed.join("config.toml"));
-    let (mut steps, mut finished) = (0, false);
+    let mut steps = 0;
     for kill in 0..10_u64 {
-        std::thread::sleep(Duration::from_millis(20 + kill * 137 % 311));
-        finished = child.try_wait().unwrap().is_some();
+        if kill % 2 == 0 {
+            // Lives that are sure to get on; the others are cut off wherever they are.
+            let before = checkpoints(&killed);
+            wait_for(|| checkpoints(&killed) != before || child.try_wait().unwrap().is_some());
+        }
+        std::thread::sleep(Duration::from_millis(kill * 237 % 500));
+        let finished = child.try_wait().unwrap().is_some();
         child.kill().unwrap();
         child.wait().unwrap();
         if finished {
@@ -40,11 +50,11 @@ fn kills_at_any_moment_lose_only_steps() {
             assert!(state.contrast_steps + state.gan_steps >= steps, "step {steps} was lost");
             steps = state.contrast_steps + state.gan_steps;
         }
-        child = command(folder, "train --resume killed --threads 1").spawn().unwrap();
+        child = command(folder, "train --resume killed --threads 1").stderr(Stdio::null()).spawn().unwrap();
     }
     let _ = child.kill();
     child.wait().unwrap();
-    assert!(!finished || steps > 0);
+    assert!(steps > 0, "no life was long enough for a checkpoint");
     let json = run(folder, "train --resume killed --threads 1 --json").good().json();
     assert_eq!(json["steps"], 300);
     let (whole, killed) = (newest(&folder.join("whole")).unwrap(), newest(&killed).unwrap());

@@ -86,7 +86,7 @@ pub fn start(folder: &Path, args: &str, file: &Path) -> Child {
 
 /// Waits until `done`.
 #[track_caller]
-pub fn wait_for(done: impl Fn() -> bool) {
+pub fn wait_for(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(60), "nothing came");

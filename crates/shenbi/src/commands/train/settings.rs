@@ -24,10 +24,10 @@ pub struct Flags {
     #[arg(long, value_parser = values::size)]
     size: Option<[usize; 2]>,
     /// Length of the run in minutes of training [default: 5]
-    #[arg(long, conflicts_with = "kimg")]
+    #[arg(long, conflicts_with = "kimg", allow_negative_numbers = true)]
     minutes: Option<f64>,
     /// Length of the run in thousands of pictures
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     kimg: Option<f64>,
     /// Another seed, another run [default: 1]
     #[arg(long)]
