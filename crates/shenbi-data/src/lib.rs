@@ -10,10 +10,11 @@ pub mod error;
 pub mod folder;
 pub mod inspect;
 pub mod loader;
-pub mod rng;
 pub mod scenes;
 pub mod sheet;
 
+/// Named random streams.
+pub use shenbi_rng as rng;
 pub use error::{DataError, Result};
 
 /// A picture: 8-bit samples, rows from the top, channels interleaved, alpha not premultiplied.

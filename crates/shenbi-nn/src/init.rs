@@ -3,7 +3,7 @@
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
-use shenbi_data::rng;
+use shenbi_rng as rng;
 
 /// Draws initial weights, in the order in which layers ask for them.
 pub struct Init {

@@ -169,7 +169,11 @@ impl Kernels for Flex {
         let dy = contiguous(dy);
         let [b, c, h, w] = dy.shape().dims();
         let mut sums = vec![0.0; c];
-        run(kernels::conv2d_backward_bias(&geometry([b, c, h, w], c, 1, Stride { stride: 1, padding: 0 }), slice(&dy), &mut sums));
+        run(kernels::conv2d_backward_bias(
+            &geometry([b, c, h, w], c, 1, Stride { stride: 1, padding: 0 }),
+            slice(&dy),
+            &mut sums,
+        ));
         new(sums, [c])
     }
 
@@ -264,10 +268,7 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
                 if let (Some(node), Some(weight)) = (node_x, weight) {
                     let [_, ci, _, _] = weight.shape().dims();
                     let zeros = B::float_zeros([ci].into(), &dy.device(), DType::F32.into());
-                    grads.register::<B>(
-                        node.id,
-                        B::shenbi_conv_transpose2d(dy.clone(), weight, zeros, size, stride),
-                    );
+                    grads.register::<B>(node.id, B::shenbi_conv_transpose2d(dy.clone(), weight, zeros, size, stride));
                 }
                 if let (Some(node), Some(x)) = (node_weight, x) {
                     grads.register::<B>(node.id, B::shenbi_conv2d_weights(x, dy.clone(), kernel, stride));
@@ -331,9 +332,7 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
                 let x = B::shenbi_conv_transpose2d(input, weight, bias, size, stride);
                 prep.finish((in_kept, weight_kept, kernel, stride), x)
             }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::shenbi_conv_transpose2d(input, weight, bias, size, stride))
-            }
+            OpsKind::UnTracked(prep) => prep.finish(B::shenbi_conv_transpose2d(input, weight, bias, size, stride)),
         }
     }
 

@@ -75,12 +75,7 @@ pub fn leaky_relu_tangent<const D: usize>(x: Tensor<D>, dx: Tensor<D>, slope: f6
 ///
 /// # Shapes
 /// x: `[b, c, h, w]`, gamma and beta: `[b, c]`.
-pub fn batch_norm_relu(
-    x: Tensor<4>,
-    gamma: Tensor<2>,
-    beta: Tensor<2>,
-    eps: f64,
-) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
+pub fn batch_norm_relu(x: Tensor<4>, gamma: Tensor<2>, beta: Tensor<2>, eps: f64) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
     let [b, c, _, _] = x.dims();
     if on_cpu(x.device()) {
         let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());

@@ -2,7 +2,7 @@
 
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor, TensorData, activation, module};
-use shenbi_data::rng;
+use shenbi_rng as rng;
 use shenbi_nn::kernels::{Precision, precision, set_precision};
 use shenbi_nn::ops;
 use shenbi_nn::weights::values;

@@ -220,7 +220,8 @@ impl BrushRecipe {
             return Err(ConfigError::Syntax(format!("'{assignment}': expected key=value, as in --set batch=32")));
         };
         let (key, value) = (key.trim(), value.trim());
-        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
+        let parsed =
+            toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
         self.set(key, parsed.unwrap_or_else(|| toml::Value::String(value.to_string())))
     }
 
@@ -269,7 +270,10 @@ impl BrushRecipe {
         ];
         for (key, value, low, high) in ranges {
             if !(low..=high).contains(&value) {
-                return Err(ConfigError::Value { key: key.into(), message: format!("{value}: expected {low} to {high}") });
+                return Err(ConfigError::Value {
+                    key: key.into(),
+                    message: format!("{value}: expected {low} to {high}"),
+                });
             }
         }
         if !["auto", "f32", "bf16"].contains(&self.precision.as_str()) {
@@ -307,7 +311,9 @@ mod tests {
     #[test]
     fn sets_and_survives_toml() {
         let mut recipe = BrushRecipe::default();
-        for assignment in ["batch=32", "kimg=10", "level=two", "caption_columns=[\"text\", \"text_zh\"]", "template=ein {class}"] {
+        for assignment in
+            ["batch=32", "kimg=10", "level=two", "caption_columns=[\"text\", \"text_zh\"]", "template=ein {class}"]
+        {
             recipe.set_text(assignment).unwrap();
         }
         assert_eq!((recipe.batch, recipe.kimg, recipe.level.as_str()), (32, 10.0, "two"));

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod augment;
+mod budget;
 pub mod checkpoint;
 pub mod config;
 pub mod error;

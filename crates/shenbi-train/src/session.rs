@@ -15,6 +15,7 @@ use shenbi_data::loader::{Loader, LoaderOptions};
 use shenbi_models::encoder::tokenizer::Tokenizer;
 use shenbi_models::text_to_image::painter::Painter;
 
+use crate::budget::{Budget, Clock};
 use crate::checkpoint::{Checkpoint, FORMAT, TrainState};
 use crate::config::BrushRecipe;
 use crate::error::RunError;
@@ -166,7 +167,7 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
     let budget = Budget::new(&recipe);
     let mut saved_step = resumed_from.is_some().then(|| trainer.steps());
     let mut watch = Watch::new(resumed_from);
-    let mut meter = Meter::default();
+    let mut meter = Meter::new(earlier);
     let mut clock = Clock::new(earlier);
     let (mut logged, mut sampled, mut saved) = (earlier, earlier, earlier);
     let (mut last_sample, mut unreadable, mut before) = (None, 0, None);
@@ -186,7 +187,9 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
         }
         before = Some(phase);
 
+        let asked = Instant::now();
         let batch = loader.next_batch()?;
+        meter.waited(asked.elapsed().as_secs_f64());
         let losses = trainer.step(&batch, phase, share).map_err(TrainError::Defect)?;
         clock.step();
         watch.check(trainer.steps(), &losses)?;
@@ -347,77 +350,8 @@ fn warn_unreadable(loader: &Loader, known: usize, on_event: &mut dyn FnMut(Event
     let skipped = loader.skipped();
     if skipped.count > known {
         let first = skipped.first.first().map_or_else(String::new, |reason| format!("; the first: {reason}"));
-        on_event(Event::Warning(format!("{} pictures cannot be read and are skipped{first}", skipped.count)));
+        let count = if skipped.count == 1 { "1 picture".to_string() } else { format!("{} pictures", skipped.count) };
+        on_event(Event::Warning(format!("{count} skipped, unreadable{first}")));
     }
     skipped.count
-}
-
-/// How much of the run is over.
-struct Budget {
-    /// Total steps, if pictures are counted.
-    steps: Option<u64>,
-    seconds: f64,
-    batch: u64,
-    pretrain: f64,
-}
-
-impl Budget {
-    fn new(recipe: &BrushRecipe) -> Self {
-        let steps = (recipe.kimg > 0.0).then(|| (recipe.kimg * 1000.0 / recipe.batch as f64).ceil() as u64);
-        Self { steps, seconds: recipe.minutes * 60.0, batch: recipe.batch as u64, pretrain: recipe.pretrain }
-    }
-
-    /// Share of the whole run, 0 to 1.
-    fn progress(&self, trainer: &Trainer, seconds: f64) -> f64 {
-        match self.steps {
-            Some(steps) => trainer.steps() as f64 / steps as f64,
-            None => seconds / self.seconds,
-        }
-    }
-
-    /// The phase of the next step, and the share of that phase that is over.
-    fn phase(&self, trainer: &Trainer, progress: f64) -> (Phase, f64) {
-        let after = |start: f64| ((progress - start) / (1.0 - start)).clamp(0.0, 1.0);
-        match self.steps {
-            // A run that was given more pictures after its contrastive phase does not go back to it.
-            Some(steps) if trainer.gan_steps == 0 => {
-                let contrast = (self.pretrain * steps as f64).round() as u64;
-                if trainer.contrast_steps < contrast {
-                    (Phase::Contrast, trainer.contrast_steps as f64 / contrast as f64)
-                } else {
-                    (Phase::Gan, 0.0)
-                }
-            }
-            Some(steps) => (Phase::Gan, after(trainer.contrast_steps as f64 / steps as f64)),
-            None if trainer.gan_steps == 0 && progress < self.pretrain => (Phase::Contrast, progress / self.pretrain),
-            None => (Phase::Gan, after(self.pretrain)),
-        }
-    }
-
-    fn seconds_left(&self, images: u64, seconds: f64, speed: f64) -> f64 {
-        match self.steps {
-            Some(steps) => (steps * self.batch).saturating_sub(images) as f64 / speed, // infinite while unknown
-            None => (self.seconds - seconds).max(0.0),
-        }
-    }
-}
-
-/// Seconds of training. The first step is not counted: on a GPU it compiles.
-struct Clock {
-    earlier: f64,
-    since: Option<Instant>,
-}
-
-impl Clock {
-    fn new(earlier: f64) -> Self {
-        Self { earlier, since: None }
-    }
-
-    fn step(&mut self) {
-        self.since.get_or_insert_with(Instant::now);
-    }
-
-    fn seconds(&self) -> f64 {
-        self.earlier + self.since.map_or(0.0, |since| since.elapsed().as_secs_f64())
-    }
 }

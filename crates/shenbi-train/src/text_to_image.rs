@@ -122,7 +122,8 @@ impl Trainer {
         text.check()?;
         let init = |name: &str| Init::new(recipe.seed, name, &device);
         let generator = Generator::new(&brush, &mut init("generator")).map_err(|error| error.to_string())?;
-        let discriminator = Discriminator::new(&brush, &mut init("discriminator")).map_err(|error| error.to_string())?;
+        let discriminator =
+            Discriminator::new(&brush, &mut init("discriminator")).map_err(|error| error.to_string())?;
         let text = TextEncoder::new(&text, tokenizer.vocabulary(), &mut init("text"));
         let adam = Adam::new(AdamConfig::default());
         Ok(Self {
@@ -214,7 +215,8 @@ impl Trainer {
         let features = self.discriminator.trunk(real.autodiff());
         let pictures = self.discriminator.embedding(features);
         let scale = Self::scale(&self.discriminator);
-        let loss = info_nce(pictures.clone(), a.clone(), scale.clone()) + info_nce(pictures.clone(), b.clone(), scale.clone());
+        let loss =
+            info_nce(pictures.clone(), a.clone(), scale.clone()) + info_nce(pictures.clone(), b.clone(), scale.clone());
         let losses = Losses {
             contrast: Some(scalar(loss.clone()) / 2.0),
             accuracy: Some(scalar(retrieval_accuracy(pictures.without_autodiff(), a.clone().without_autodiff()))),
@@ -246,7 +248,8 @@ impl Trainer {
         let fake = self.generator.forward(noise, fixed.clone(), &mut NormMode::Train(&mut statistics));
 
         // D step: real above generated, matched above mismatched, captions found among the batch's.
-        let (seen_real, seen_fake) = (self.seen(real, &mut augment), self.seen(fake.clone().without_autodiff(), &mut augment));
+        let (seen_real, seen_fake) =
+            (self.seen(real, &mut augment), self.seen(fake.clone().without_autodiff(), &mut augment));
         let both = Tensor::cat(vec![seen_real.clone(), seen_fake.clone()], 0);
         let features = self.discriminator.trunk(both.autodiff());
         let (real_features, fake_features) = (features.clone().narrow(0, 0, n), features.narrow(0, n, n));

@@ -19,12 +19,15 @@ const PATIENCE: u32 = 50;
 const WINDOW: f64 = 10.0;
 
 /// Averages of the losses since the last line of the log, and the speed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Meter {
     sums: [(f64, u32); 8],
     /// Seconds and pictures of the last steps.
     recent: VecDeque<(f64, usize)>,
     speed: f64,
+    /// Seconds spent waiting for the loader, and the time of the last line.
+    waited: f64,
+    written: f64,
 }
 
 #[derive(Serialize)]
@@ -34,11 +37,18 @@ struct Line<'a> {
     images: u64,
     seconds: f64,
     images_per_second: f64,
+    /// Share of the time spent waiting for data.
+    loader_share: f64,
     #[serde(flatten)]
     losses: Losses,
 }
 
 impl Meter {
+    /// start: seconds of training that earlier parts of the run took.
+    pub(crate) fn new(start: f64) -> Self {
+        Self { sums: Default::default(), recent: VecDeque::new(), speed: 0.0, waited: 0.0, written: start }
+    }
+
     /// Takes in a step that ended at `now` seconds; returns the speed in pictures a second.
     pub(crate) fn add(&mut self, losses: &Losses, batch: usize, now: f64) -> f64 {
         for ((sum, count), (_, value)) in self.sums.iter_mut().zip(figures(losses)) {
@@ -57,6 +67,11 @@ impl Meter {
             self.speed = images as f64 / (now - start);
         }
         self.speed
+    }
+
+    /// Waited so many seconds for a batch.
+    pub(crate) fn waited(&mut self, seconds: f64) {
+        self.waited += seconds;
     }
 
     /// Writes the averages to the log and to TensorBoard, and starts anew.
@@ -79,9 +94,12 @@ impl Meter {
         }
         folder.scalar("speed/images_per_second", step, self.speed as f32)?;
         let round = |value: f64| (value * 1000.0).round() / 1000.0;
+        let waited = std::mem::take(&mut self.waited);
+        let loader_share =
+            round(waited / (seconds - std::mem::replace(&mut self.written, seconds)).max(waited).max(1e-9));
         let (seconds, images_per_second) = (round(seconds), round(self.speed));
         let phase = phase.name();
-        folder.log(&Line { step, phase, images, seconds, images_per_second, losses })
+        folder.log(&Line { step, phase, images, seconds, images_per_second, loader_share, losses })
     }
 }
 
@@ -163,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_meter_averages_and_times() {
-        let mut meter = Meter::default();
+        let mut meter = Meter::new(0.0);
         let step = |d| Losses { d: Some(d), ..Losses::default() };
         meter.add(&step(1.0), 8, 0.0);
         meter.add(&step(3.0), 8, 1.0);

@@ -4,8 +4,11 @@ use burn::tensor::Device;
 
 use crate::failure::Failure;
 
+/// A device's name, and how to open it.
+type Known = (&'static str, fn() -> Device);
+
 /// Every device of this build.
-const KNOWN: [(&str, fn() -> Device); 1] = [("cpu", Device::flex)];
+const KNOWN: [Known; 1] = [("cpu", Device::flex)];
 
 /// The device called `name`, given with `flag`.
 pub fn open(flag: &str, name: &str) -> Result<Device, Failure> {

@@ -12,7 +12,7 @@ use crate::output;
 const REDRAW: Duration = Duration::from_millis(100);
 /// Between two lines where there is no terminal.
 const LINE: Duration = Duration::from_secs(10);
-/// Characters of the bar itself.
+/// Characters of the bar, at most.
 const BAR: usize = 24;
 
 /// Shows events of a session on standard error.
@@ -48,17 +48,14 @@ impl Progress {
                 }
                 self.shown = Some(Instant::now());
                 let progress = progress.clamp(0.0, 1.0);
-                let figures = format!(
-                    "{:>3.0}%  {}  {images_per_second:.0} img/s  {} left  {}",
-                    progress * 100.0,
-                    kilo(images),
-                    duration(seconds_left),
-                    describe(&self.smooth, phase),
-                );
+                let time = format!("{images_per_second:.0} img/s  {} left", duration(seconds_left));
+                let losses = describe(&self.smooth, phase);
+                let (name, percent) = (phase.name(), progress * 100.0);
                 if self.terminal {
-                    self.draw(&format!("{:<8} {} {figures}", phase.name(), bar(progress)));
+                    let figures = format!("{percent:>3.0}%  {time}  {losses}");
+                    self.draw(name, progress, &figures);
                 } else {
-                    output::note(&format!("{:<8} {figures}", phase.name()));
+                    output::note(&format!("{name:<8} {percent:>3.0}%  {}  {time}  {losses}", kilo(images)));
                 }
             }
             Event::Sample(path) => self.note(&format!("sample      {}", path.display())),
@@ -79,9 +76,11 @@ impl Progress {
         output::note(text);
     }
 
-    fn draw(&mut self, text: &str) {
+    fn draw(&mut self, name: &str, progress: f64, figures: &str) {
         let width = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
-        let text: String = text.chars().take(width.saturating_sub(1)).collect();
+        // The bar takes the room that the figures leave.
+        let bar = bar(progress, width.saturating_sub(figures.len() + 14).min(BAR));
+        let text: String = format!("{name:<8} {bar} {figures}").chars().take(width.saturating_sub(1)).collect();
         let mut out = std::io::stderr().lock();
         let _ = write!(out, "\r\x1b[K{text}");
         let _ = out.flush();
@@ -95,9 +94,37 @@ impl Drop for Progress {
     }
 }
 
-fn bar(progress: f64) -> String {
-    let full = (progress * BAR as f64) as usize;
-    format!("[{}{}]", "=".repeat(full), " ".repeat(BAR - full))
+fn bar(progress: f64, length: usize) -> String {
+    let full = ((progress * length as f64) as usize).min(length);
+    format!("[{}{}]", "=".repeat(full), " ".repeat(length - full))
+}
+
+/// A bar for work that counts up to a total; nothing where there is no terminal.
+pub struct Bar {
+    what: String,
+    total: u64,
+}
+
+impl Bar {
+    /// `total` of `what` are to be done.
+    pub fn new(what: &str, total: u64) -> Self {
+        Self { what: what.to_string(), total }
+    }
+
+    /// `done` are done; with the last the bar is cleared away.
+    pub fn at(&self, done: u64) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let mut err = std::io::stderr().lock();
+        let _ = if done >= self.total {
+            write!(err, "\r\x1b[K")
+        } else {
+            let share = done as f64 / self.total.max(1) as f64;
+            write!(err, "\r\x1b[K{} {} {done} of {}", self.what, bar(share, BAR), self.total)
+        };
+        let _ = err.flush();
+    }
 }
 
 /// The average of about the last twenty steps.
@@ -113,10 +140,10 @@ fn smooth(old: &Losses, new: &Losses) -> Losses {
     }
 }
 
-/// The losses that tell most: in words of the field, short.
+/// The losses that tell most; match: pictures whose caption is found among the batch's.
 fn describe(losses: &Losses, phase: Phase) -> String {
     let figure = |name: &str, value: Option<f32>| value.map(|value| format!("{name} {value:.3}"));
-    let found = losses.accuracy.map(|share| format!("captions found {:.0}%", share * 100.0));
+    let found = losses.accuracy.map(|share| format!("match {:.0}%", share * 100.0));
     let figures = match phase {
         Phase::Contrast => vec![figure("contrast", losses.contrast), found],
         Phase::Gan => vec![figure("D", losses.d), figure("G", losses.g), figure("contrast", losses.contrast), found],
@@ -153,8 +180,9 @@ mod tests {
 
     #[test]
     fn the_bar_fills() {
-        assert_eq!(bar(0.0).matches('=').count(), 0);
-        assert_eq!(bar(0.5).matches('=').count(), BAR / 2);
-        assert_eq!(bar(1.0).chars().count(), BAR + 2);
+        assert_eq!(bar(0.0, 4), "[    ]");
+        assert_eq!(bar(0.5, 4), "[==  ]");
+        assert_eq!(bar(1.0, 4), "[====]");
+        assert_eq!(bar(0.7, 0), "[]");
     }
 }

@@ -107,8 +107,7 @@ impl Tokenizer {
         for text in texts {
             let text = text.as_ref().trim();
             let end = (0..=text.len().min(enough)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-            let encoding =
-                self.inner.encode(&text[..end], false).map_err(|error| TokenizerError(error.to_string()))?;
+            let encoding = self.inner.encode(&text[..end], false).map_err(|error| TokenizerError(error.to_string()))?;
             let mut ids: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
             truncated.push(ids.len() > self.max_tokens || end < text.len());
             ids.truncate(self.max_tokens);

@@ -61,7 +61,9 @@ impl BrushConfig {
         }
         let stages = (short / 4).ilog2() as usize;
         if !height.is_multiple_of(1 << stages) || !width.is_multiple_of(1 << stages) {
-            return refuse("both sides must divide by the power of two that brings the shorter one to 4..7 (32, 48, 64, 96, 128, ...)");
+            return refuse(
+                "both sides must divide by the power of two that brings the shorter one to 4..7 (32, 48, 64, 96, 128, ...)",
+            );
         }
         Ok(stages)
     }
@@ -129,8 +131,7 @@ impl Generator {
             .rev()
             .map(|level| ConvTranspose2d::new(width(level), width(level - 1), 4, 2, 1, 0.7, init))
             .collect();
-        let refine =
-            (config.refine_width > 0).then(|| Conv2d::new(last, config.channels, 3, 1, 1, 0.7, init));
+        let refine = (config.refine_width > 0).then(|| Conv2d::new(last, config.channels, 3, 1, 1, 0.7, init));
         Ok(Self { start, norms, ups, refine, grid })
     }
 

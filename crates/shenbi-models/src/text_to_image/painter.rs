@@ -83,7 +83,8 @@ impl Painter {
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self, PainterError> {
         let (named, metadata) = file::from_bytes(bytes)?;
         let get = |key: &str| {
-            let absent = || PainterError::Metadata(format!("no '{key}' in the file's metadata: not a model of this program"));
+            let absent =
+                || PainterError::Metadata(format!("no '{key}' in the file's metadata: not a model of this program"));
             metadata.get(key).map(String::as_str).ok_or_else(absent)
         };
         if get("recipe")? != "brush" {
@@ -133,4 +134,3 @@ impl Painter {
         Ok(self.generator.forward(noise, sentence, &mut NormMode::Eval))
     }
 }
-

@@ -5,6 +5,12 @@ pub mod scenes;
 
 use crate::failure::Failure;
 
+/// Below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  shenbi data inspect my-pictures
+  shenbi data scenes --out drawn -n 1000";
+
 /// What to do with data.
 #[derive(clap::Subcommand)]
 pub enum Command {

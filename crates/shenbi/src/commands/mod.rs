@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 pub mod data;
+pub mod evaluate;
 pub mod generate;
 pub mod train;
 
@@ -13,8 +14,10 @@ pub enum Command {
     Train(Box<train::Args>),
     /// Paint pictures from prompts
     Generate(generate::Args),
+    /// Score a model: attributes of scenes, or R-precision on a folder
+    Evaluate(evaluate::Args),
     /// Look at data sets, or make one
-    #[command(subcommand)]
+    #[command(subcommand, after_help = data::EXAMPLES)]
     Data(data::Command),
 }
 
@@ -24,6 +27,7 @@ impl Command {
         match self {
             Self::Train(args) => train::run(*args),
             Self::Generate(args) => generate::run(args),
+            Self::Evaluate(args) => evaluate::run(args),
             Self::Data(command) => command.run(),
         }
     }

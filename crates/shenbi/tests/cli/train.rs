@@ -47,7 +47,7 @@ fn transparent_pictures_train_and_come_out_transparent() {
     let args = format!("train {TINY} --kimg 0.4 --caption-column text --caption-column text_zh --data");
     let ran = run_with(folder, &args, &["my discs"]).good();
     assert!(ran.err.contains("30 pictures (RGBA) with 60 captions, from metadata.jsonl"), "{}", ran.err);
-    assert!(ran.err.contains("1 pictures cannot be read") && ran.err.contains("7.png"), "{}", ran.err);
+    assert!(ran.err.contains("warning: 1 picture skipped, unreadable") && ran.err.contains("7.png"), "{}", ran.err);
     let run_folder = folder.join("runs/00001-brush-my-discs");
     assert_eq!(ran.paths(folder), [run_folder.join("painted.png")]);
     let config = fs::read_to_string(run_folder.join("config.toml")).unwrap();
@@ -94,6 +94,10 @@ fn a_finished_run_can_be_lengthened_and_nothing_else() {
     let json = run(folder, "train --resume r --kimg 0.2 --threads 1 --json").good().json();
     assert_eq!((json["images"].as_u64(), json["steps"].as_u64()), (Some(200), Some(25)));
     assert!(fs::read_to_string(folder.join("r/config.toml")).unwrap().contains("kimg = 0.2"));
+    let before = fs::read(folder.join("r/config.toml")).unwrap();
+    run(folder, "train --resume r --minutes 0").bad(2, &["--minutes or --kimg"]);
+    run(folder, "train --resume r --kimg -1").bad(2, &["--kimg"]);
+    assert_eq!(fs::read(folder.join("r/config.toml")).unwrap(), before);
     for flag in ["--level two", "--set batch=4", "--seed 2", "--out s", "--size 32"] {
         let name = flag.split(' ').next().unwrap();
         run(folder, &format!("train --resume r {flag}")).bad(2, &[name, "--resume", "config.toml"]);
@@ -104,8 +108,7 @@ fn a_finished_run_can_be_lengthened_and_nothing_else() {
 fn the_same_seed_is_the_same_run() {
     let parent = tempfile::tempdir().unwrap();
     run(parent.path(), &format!("train {TINY} --kimg 0.2 --out again")).good();
-    let weights = |run: &std::path::Path| {
-        shenbi_train::checkpoint::read(&run.join("checkpoints/00000025")).unwrap().named
-    };
+    let weights =
+        |run: &std::path::Path| shenbi_train::checkpoint::read(&run.join("checkpoints/00000025")).unwrap().named;
     assert_eq!(weights(&parent.path().join("again")), weights(trained()));
 }

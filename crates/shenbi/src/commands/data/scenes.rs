@@ -12,9 +12,9 @@ use crate::{output, values};
 
 const EXAMPLES: &str = "\
 Examples:
-  shenbi data scenes --out scenes -n 1000
-  shenbi data scenes --out held-out -n 500 --level two --size 64 --held-out
-  shenbi train --data scenes-folder --caption-column text --caption-column text_zh";
+  shenbi data scenes --out drawn -n 1000
+  shenbi data scenes --out held-out -n 500 --level two --size 32 --held-out
+  shenbi train --data drawn --caption-column text --caption-column text_zh";
 
 /// Writes pictures and a metadata.jsonl with an English (text) and a Chinese caption (text_zh) each.
 #[derive(clap::Args)]

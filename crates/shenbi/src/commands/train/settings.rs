@@ -110,7 +110,7 @@ impl Flags {
         };
         recipe.set("minutes", minutes.into()).map_err(|error| Failure::usage(format!("--minutes: {error}")))?;
         recipe.set("kimg", kimg.into()).map_err(|error| Failure::usage(format!("--kimg: {error}")))?;
-        Ok(())
+        has_length(recipe)
     }
 
     /// What depends on the data: channels, and augmentation where there are few pictures.
@@ -167,6 +167,13 @@ impl Flags {
             .map_err(|error| Failure::usage(error.to_string()))?;
         recipe.text().check().map_err(Failure::Usage)
     }
+}
+
+fn has_length(recipe: &BrushRecipe) -> Result<(), Failure> {
+    if recipe.minutes > 0.0 || recipe.kimg > 0.0 {
+        return Ok(());
+    }
+    Err(Failure::usage("nothing would be trained: give --minutes or --kimg a number above 0"))
 }
 
 fn whole(number: u64) -> Result<toml::Value, Failure> {

@@ -1,0 +1,263 @@
+//! `shenbi evaluate`: how well pictures show what was asked for.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use serde::Serialize;
+use shenbi_data::folder::{Folder, FolderOptions};
+use shenbi_data::scenes::{Level, Scene, Scenes, ScenesOptions, Split};
+use shenbi_data::{Source, convert, decode, sheet};
+use shenbi_metrics::{AttributeReport, ContrastEncoder, ContrastOptions, Judge, RPrecision, r_precision, score};
+use shenbi_models::text_to_image::painter::Painter;
+use shenbi_nn::weights;
+use shenbi_train::samples::noise;
+
+use crate::failure::Failure;
+use crate::progress::Bar;
+use crate::{device, model, output, values};
+
+const EXAMPLES: &str = "\
+Examples:
+  shenbi evaluate                                        the built-in model, on the built-in scenes
+  shenbi evaluate --model runs/00001-brush-scenes --level one
+  shenbi evaluate --model runs/00002-brush-emoji --data emoji --caption-column text --encoder emoji-encoder.safetensors
+
+On scenes: attribute accuracy, by a classifier trained on real scenes, for combinations of shape and colour that were
+trained on and for those held out. On a folder: R-precision, the share of pictures whose own caption is the best of 100,
+by an encoder that is trained on the folder first (slow; --encoder keeps it), for painted and for real pictures.";
+
+/// The judges of scenes by the side of the pictures they know; cards in `models/`.
+static JUDGES: [(usize, &[u8]); 2] = [
+    (32, include_bytes!("../../../../models/judge-scenes-32.safetensors")),
+    (64, include_bytes!("../../../../models/judge-scenes-64.safetensors")),
+];
+
+/// Pictures painted at once.
+const BATCH: usize = 50;
+/// Pictures on the sheet.
+const ON_SHEET: usize = 24;
+/// Captions that a picture chooses from.
+const POOL: usize = 100;
+/// Scenes that no run trains on: it would take this seed.
+const SEED: u64 = 0x5EED_0E7A;
+
+/// Scores a model; prints a table.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// builtin, a run folder, a checkpoint folder or a model file
+    #[arg(long, value_name = "MODEL", default_value = model::BUILTIN_NAME)]
+    model: String,
+    /// scenes, or a folder or .zip of captioned pictures
+    #[arg(long, value_name = "PATH", default_value = "scenes")]
+    data: String,
+    /// Scenes: one, two, or mixed for both
+    #[arg(long, value_name = "LEVEL", default_value = "mixed", value_parser = values::level)]
+    level: Level,
+    /// Folders: a column of metadata.jsonl or metadata.csv that holds captions (repeatable)
+    #[arg(long = "caption-column", value_name = "COLUMN")]
+    caption_columns: Vec<String>,
+    /// Folders: the split whose captions are painted
+    #[arg(long, value_name = "SPLIT", default_value = "train")]
+    split: String,
+    /// Folders: where the encoder is, or is put once trained
+    #[arg(long, value_name = "FILE", default_value = "encoder.safetensors")]
+    encoder: PathBuf,
+    /// Folders: steps to train the encoder, if there is none yet
+    #[arg(long, value_name = "STEPS", default_value_t = 1200)]
+    encoder_steps: u64,
+    /// Pictures a score
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(2..=100_000))]
+    number: u64,
+    /// Noise of the pictures, and the choice of captions
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write some of the pictures with their captions to this PNG
+    #[arg(long, value_name = "FILE.png")]
+    sheet: Option<PathBuf>,
+    /// Where to paint; this build has: cpu
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// A score of one set of prompts.
+#[derive(Serialize)]
+struct Row {
+    what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attributes: Option<AttributeReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r_precision: Option<RPrecision>,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let device = device::open("--device", &args.device)?;
+    let painter = model::load(&args.model, &device)?;
+    let rows =
+        if args.data == "scenes" { scenes(&args, &painter, &device)? } else { folder(&args, &painter, &device)? };
+    if args.json {
+        return output::json(&rows);
+    }
+    for row in &rows {
+        if let Some(report) = &row.attributes {
+            let AttributeReport { background, colour, shape, size, relation, .. } = report;
+            let [background, colour, shape, size] = [background, colour, shape, size].map(|share| 100.0 * share);
+            let relation = relation.map_or_else(String::new, |share| format!("  relation {:5.1}%", 100.0 * share));
+            output::line(&format!(
+                "{:28} background {background:5.1}%  colour {colour:5.1}%  shape {shape:5.1}%  size {size:5.1}%{relation}",
+                row.what
+            ))?;
+        }
+        if let Some(report) = &row.r_precision {
+            let (found, chance) = (100.0 * report.r_at_1, 100.0 * report.chance);
+            output::line(&format!("{:28} R-precision {found:5.1}%  (chance {chance:.0}%)", row.what))?;
+        }
+    }
+    for row in &rows {
+        let protocols = row.attributes.iter().map(|r| &r.protocol).chain(row.r_precision.iter().map(|r| &r.protocol));
+        for protocol in protocols {
+            output::note(&format!("{}: {protocol}", row.what));
+        }
+    }
+    Ok(())
+}
+
+/// Attribute accuracy on combinations that were trained on and on those held out.
+fn scenes(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, Failure> {
+    let size = painter.config.brush.size;
+    let Some((_, bytes)) = JUDGES.iter().find(|(side, _)| size == [*side, *side]) else {
+        let message = format!("the model paints {}x{}; scenes are judged at 32x32 and 64x64", size[0], size[1]);
+        return Err(Failure::usage(message));
+    };
+    if painter.config.brush.channels != 3 {
+        return Err(Failure::usage("the model does not paint RGB, as scenes are; give its own pictures with --data"));
+    }
+    let judge = Judge::from_bytes(bytes, device).map_err(|error| Failure::Failed(error.to_string()))?;
+    let levels = match args.level {
+        Level::Mixed => vec![("one object", Level::One), ("two objects", Level::Two)],
+        Level::One => vec![("one object", Level::One)],
+        Level::Two => vec![("two objects", Level::Two)],
+        Level::Many => return Err(Failure::usage("--level many: counts are not judged; give one, two or mixed")),
+    };
+    let mut rows = Vec::new();
+    let mut cells = Vec::new();
+    for (name, level) in levels {
+        for (kind, split) in [("trained on", Split::Train), ("held out", Split::HeldOut)] {
+            let source = Scenes::new(ScenesOptions { size, level, seed: SEED, split })?;
+            let wanted: Vec<Scene> = (0..args.number).map(|i| source.scene(i)).collect();
+            let captions: Vec<String> = (0..args.number)
+                .map(|i| Ok(by_turns(source.captions(i)?, i)))
+                .collect::<Result<_, shenbi_data::DataError>>()?;
+            let what = format!("{name}, {kind}");
+            let pictures = paint(painter, &captions, args.seed, &what)?;
+            cells.push((captions, pictures.clone()));
+            let report = score(&judge, &pictures, &wanted).map_err(|error| Failure::Failed(error.to_string()))?;
+            rows.push(Row { what, attributes: Some(report), r_precision: None });
+        }
+    }
+    write_sheet(args, painter, &cells)?;
+    Ok(rows)
+}
+
+/// R-precision of painted and of real pictures.
+fn folder(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, Failure> {
+    let brush = &painter.config.brush;
+    let open = |split: Option<&str>| {
+        Folder::open(
+            Path::new(&args.data),
+            &FolderOptions {
+                size: brush.size,
+                channels: Some(brush.channels),
+                caption_columns: args.caption_columns.clone(),
+                split: split.map(str::to_string),
+                ..FolderOptions::default()
+            },
+        )
+    };
+    // Data without splits is used whole.
+    let asked = open(Some(&args.split)).or_else(|error| if args.split == "train" { open(None) } else { Err(error) })?;
+    let failed = |error: shenbi_metrics::MetricsError| Failure::Failed(error.to_string());
+    let encoder = if args.encoder.exists() {
+        let bytes = std::fs::read(&args.encoder)
+            .map_err(|error| Failure::Failed(format!("--encoder {}: {error}", args.encoder.display())))?;
+        ContrastEncoder::from_bytes(&bytes, device).map_err(failed)?
+    } else {
+        let train = open(Some("train")).or_else(|_| open(None))?;
+        let bar = Bar::new("encoder", args.encoder_steps);
+        let options = ContrastOptions { steps: args.encoder_steps, ..ContrastOptions::default() };
+        let encoder = ContrastEncoder::train(Arc::new(train), &options, device, |progress| bar.at(progress.step));
+        let encoder = encoder.map_err(failed)?;
+        decode::write_atomically(&args.encoder, &encoder.to_bytes().map_err(failed)?)?;
+        output::note(&format!("the encoder is kept in {}", args.encoder.display()));
+        encoder
+    };
+    if encoder.shape() != [brush.channels, brush.size[0], brush.size[1]] {
+        let message = format!(
+            "--encoder {}: it knows pictures of {:?} (channels, height, width), the model paints {:?}; \
+             name another file to train one",
+            args.encoder.display(),
+            encoder.shape(),
+            [brush.channels, brush.size[0], brush.size[1]]
+        );
+        return Err(Failure::Failed(message));
+    }
+    let count = asked.count() as u64;
+    let n = args.number.min(count);
+    let (mut captions, mut real) = (Vec::new(), Vec::new());
+    for i in 0..n {
+        // A damaged picture is left out of both sides.
+        if let Ok(example) = asked.get(i * count / n) {
+            captions.push(by_turns(example.captions, i));
+            real.extend(convert::to_floats(&example.picture));
+        }
+    }
+    let painted = paint(painter, &captions, args.seed, &args.split)?;
+    let measure = |what: &str, pictures: &[f32]| {
+        let found = r_precision(&encoder, pictures, &captions, POOL, args.seed).map_err(failed)?;
+        Ok(Row { what: format!("{what}, {}", args.split), attributes: None, r_precision: Some(found) })
+    };
+    let rows: Result<Vec<Row>, Failure> = [measure("painted", &painted), measure("real", &real)].into_iter().collect();
+    write_sheet(args, painter, &[(captions, painted)])?;
+    rows
+}
+
+/// One of a picture's captions: its languages take turns.
+fn by_turns(captions: Vec<String>, i: u64) -> String {
+    let n = captions.len().max(1);
+    captions.into_iter().nth(i as usize % n).unwrap_or_default()
+}
+
+/// The pictures of `captions`, each with its own noise, `[n, c, h, w]` in [-1, 1].
+fn paint(painter: &Painter, captions: &[String], seed: u64, what: &str) -> Result<Vec<f32>, Failure> {
+    let bar = Bar::new(what, captions.len() as u64);
+    let mut pictures = Vec::new();
+    for (batch, prompts) in captions.chunks(BATCH).enumerate() {
+        let position = |i: usize| (batch * BATCH + i) as u64;
+        let dim = painter.config.brush.noise;
+        let noise = (0..prompts.len()).flat_map(|i| noise(seed, "evaluate", position(i), dim)).collect();
+        pictures.extend(weights::values(painter.paint(prompts, noise)?).data);
+        bar.at(position(prompts.len()));
+    }
+    Ok(pictures)
+}
+
+fn write_sheet(args: &Args, painter: &Painter, sets: &[(Vec<String>, Vec<f32>)]) -> Result<(), Failure> {
+    let Some(path) = &args.sheet else { return Ok(()) };
+    let ([h, w], c) = (painter.config.brush.size, painter.config.brush.channels);
+    let of_each = ON_SHEET / sets.len().max(1);
+    let cells: Vec<_> = sets
+        .iter()
+        .flat_map(|(captions, pictures)| {
+            let pictures = pictures.chunks_exact(c * h * w).map(|floats| convert::from_floats(floats, c, h, w));
+            captions.iter().cloned().zip(pictures).take(of_each)
+        })
+        .collect();
+    decode::write_png(path, &sheet::labelled(&cells, 6))?;
+    output::note(&format!("some of the pictures: {}", path.display()));
+    Ok(())
+}
