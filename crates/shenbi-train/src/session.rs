@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use burn::tensor::Device;
 use shenbi_data::Source;
 use shenbi_data::loader::{Loader, LoaderOptions};
 use shenbi_models::encoder::tokenizer::Tokenizer;
@@ -21,7 +20,7 @@ use crate::config::BrushRecipe;
 use crate::error::RunError;
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleError, Samples};
-use crate::text_to_image::{Losses, Phase, Trainer};
+use crate::text_to_image::{Devices, Losses, Phase, Trainer};
 use crate::watch::{Meter, Watch};
 
 /// Captions that the tokenizer learns from, at most.
@@ -135,7 +134,7 @@ pub struct Plan {
     /// Where it continues, and that checkpoint's folder: what [`RunFolder::latest_checkpoint`] found.
     pub resume: Option<(PathBuf, Checkpoint)>,
     /// Where the networks live.
-    pub device: Device,
+    pub devices: Devices,
     /// Threads that prepare batches; 0: as many as there are cores, at most 4.
     pub loader_threads: usize,
 }
@@ -145,11 +144,11 @@ pub struct Plan {
 /// # Errors
 /// See [`TrainError`]. Whatever it is, the run folder's checkpoints are good.
 pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
-    let Plan { recipe, source, prompts, mut folder, resume, device, loader_threads } = plan;
+    let Plan { recipe, source, prompts, mut folder, resume, devices, loader_threads } = plan;
     check(&recipe, source.as_ref())?;
     let (resumed_from, resume) = resume.unzip();
     let start = resume.as_ref().map_or(0, |checkpoint| checkpoint.state.examples_consumed);
-    let (mut trainer, earlier) = trainer(&recipe, source.as_ref(), &folder, resume, &device)?;
+    let (mut trainer, earlier) = trainer(&recipe, source.as_ref(), &folder, resume, &devices)?;
     // With no checkpoint, what an earlier attempt logged is dropped as well.
     folder.truncate_log(trainer.steps())?;
     let mut loader = Loader::new(
@@ -295,11 +294,11 @@ fn trainer(
     source: &dyn Source,
     folder: &RunFolder,
     resume: Option<Checkpoint>,
-    device: &Device,
+    devices: &Devices,
 ) -> Result<(Trainer, f64), TrainError> {
     let Some(Checkpoint { named, state, tokenizer_json, .. }) = resume else {
         let tokenizer = train_tokenizer(recipe, source)?;
-        let trainer = Trainer::new(recipe, source.channels(), tokenizer, device).map_err(TrainError::Setting)?;
+        let trainer = Trainer::new(recipe, source.channels(), tokenizer, devices).map_err(TrainError::Setting)?;
         return Ok((trainer, 0.0));
     };
     let mismatch = |message: String| TrainError::Mismatch { path: folder.path().join("config.toml"), message };
@@ -313,7 +312,7 @@ fn trainer(
     }
     let tokenizer =
         Tokenizer::from_json(&tokenizer_json, recipe.max_tokens).map_err(|error| mismatch(error.to_string()))?;
-    let mut trainer = Trainer::new(recipe, source.channels(), tokenizer, device).map_err(TrainError::Setting)?;
+    let mut trainer = Trainer::new(recipe, source.channels(), tokenizer, devices).map_err(TrainError::Setting)?;
     trainer.restore(&named, state.contrast_steps, state.gan_steps).map_err(|error| mismatch(error.to_string()))?;
     Ok((trainer, state.elapsed_seconds))
 }

@@ -102,7 +102,23 @@ pub struct Trainer {
     pub contrast_steps: u64,
     /// Steps of the GAN done.
     pub gan_steps: u64,
-    device: Device,
+    devices: Devices,
+}
+
+/// Where the networks live. Only pictures and sentences cross from one to the other.
+#[derive(Clone, Debug)]
+pub struct Devices {
+    /// The generator and its average.
+    pub generator: Device,
+    /// The discriminator and the sentence encoder.
+    pub discriminator: Device,
+}
+
+impl From<Device> for Devices {
+    /// Everything on one device.
+    fn from(device: Device) -> Self {
+        Self { generator: device.clone(), discriminator: device }
+    }
 }
 
 impl Trainer {
@@ -110,8 +126,16 @@ impl Trainer {
     ///
     /// # Errors
     /// The recipe's shapes do not fit; the text says which.
-    pub fn new(recipe: &BrushRecipe, channels: usize, tokenizer: Tokenizer, device: &Device) -> Result<Self, String> {
-        let device = device.clone().without_autodiff();
+    pub fn new(
+        recipe: &BrushRecipe,
+        channels: usize,
+        tokenizer: Tokenizer,
+        devices: &Devices,
+    ) -> Result<Self, String> {
+        let devices = Devices {
+            generator: devices.generator.clone().without_autodiff(),
+            discriminator: devices.discriminator.clone().without_autodiff(),
+        };
         set_precision(match recipe.precision.as_str() {
             "f32" => Precision::F32,
             "bf16" => Precision::Bf16,
@@ -120,8 +144,9 @@ impl Trainer {
         let (brush, text) = (recipe.brush(channels), recipe.text());
         brush.check().map_err(|error| error.to_string())?;
         text.check()?;
-        let init = |name: &str| Init::new(recipe.seed, name, &device);
-        let generator = Generator::new(&brush, &mut init("generator")).map_err(|error| error.to_string())?;
+        let init = |name: &str| Init::new(recipe.seed, name, &devices.discriminator);
+        let mut init_generator = Init::new(recipe.seed, "generator", &devices.generator);
+        let generator = Generator::new(&brush, &mut init_generator).map_err(|error| error.to_string())?;
         let discriminator =
             Discriminator::new(&brush, &mut init("discriminator")).map_err(|error| error.to_string())?;
         let text = TextEncoder::new(&text, tokenizer.vocabulary(), &mut init("text"));
@@ -140,7 +165,7 @@ impl Trainer {
             adam_discriminator: adam,
             contrast_steps: 0,
             gan_steps: 0,
-            device,
+            devices,
         })
     }
 
@@ -170,7 +195,7 @@ impl Trainer {
         Painter {
             config: PainterConfig { brush: self.recipe.brush(self.channels), text: self.recipe.text() },
             tokenizer: self.tokenizer.clone(),
-            text: self.text_average.clone(),
+            text: self.text_average.clone().to_device(&self.devices.generator),
             generator: self.average.clone(),
         }
     }
@@ -178,7 +203,7 @@ impl Trainer {
     fn pictures(&self, batch: &Batch) -> Tensor<4> {
         let BrushRecipe { height, width, .. } = self.recipe;
         let shape = [batch.captions.len(), self.channels, height, width];
-        Tensor::from_data(TensorData::new(batch.pixels.clone(), shape), &self.device)
+        Tensor::from_data(TensorData::new(batch.pixels.clone(), shape), &self.devices.discriminator)
     }
 
     /// Two captions a picture, drawn without repetition where it has several.
@@ -195,7 +220,7 @@ impl Trainer {
 
     fn sentences(&self, encoder: &TextEncoder, captions: &[&str]) -> Result<Tensor<2>, String> {
         let tokens = self.tokenizer.encode(captions).map_err(|error| error.to_string())?;
-        Ok(encoder.forward(&tokens, &self.device))
+        Ok(encoder.forward(&tokens, &self.devices.discriminator))
     }
 
     fn scale(discriminator: &Discriminator) -> Tensor<1> {
@@ -243,9 +268,11 @@ impl Trainer {
         // One generation serves both steps.
         let sentence = self.sentences(&self.text, &captions)?; // [n, sentence]
         let fixed = sentence.clone().without_autodiff();
-        let noise = noise(recipe.seed, "noise", step, n, recipe.noise, &self.device);
+        let noise = noise(recipe.seed, "noise", step, n, recipe.noise, &self.devices.generator);
+        let there = fixed.clone().to_device(&self.devices.generator);
         let mut statistics = Vec::new();
-        let fake = self.generator.forward(noise, fixed.clone(), &mut NormMode::Train(&mut statistics));
+        let fake = self.generator.forward(noise, there, &mut NormMode::Train(&mut statistics));
+        let fake = fake.to_device(&self.devices.discriminator);
 
         // D step: real above generated, matched above mismatched, captions found among the batch's.
         let (seen_real, seen_fake) =
@@ -321,7 +348,7 @@ impl Trainer {
         let judge = self.discriminator.valid();
         let input = x.clone().autodiff().require_grad();
         let grads = judge.logit(judge.trunk(input.clone()), sentence.clone()).sum().backward();
-        let Some(g) = input.grad(&grads) else { return (Tensor::zeros([1], &self.device), 0.0) };
+        let Some(g) = input.grad(&grads) else { return (Tensor::zeros([1], &self.devices.discriminator), 0.0) };
         let squared = tangent::squared_norm(&g);
         let v = tangent::scale_examples(g, penalty.direction(squared.clone()));
         let (_, derivative) = self.discriminator.forward_tangent(x.autodiff(), v.autodiff(), sentence);
@@ -351,9 +378,10 @@ impl Trainer {
         self.discriminator = weights::apply(self.discriminator.clone(), named, "discriminator")?;
         self.average = weights::apply(self.average.clone(), named, "average")?;
         self.text_average = weights::apply(self.text_average.clone(), named, "text_average")?;
-        let adam = |prefix: &str| Adam::from_state(AdamConfig::default(), named, prefix, &self.device);
-        (self.adam_text, self.adam_generator, self.adam_discriminator) =
-            (adam("adam_text"), adam("adam_generator"), adam("adam_discriminator"));
+        let adam = |prefix: &str, device| Adam::from_state(AdamConfig::default(), named, prefix, device);
+        self.adam_text = adam("adam_text", &self.devices.discriminator);
+        self.adam_generator = adam("adam_generator", &self.devices.generator);
+        self.adam_discriminator = adam("adam_discriminator", &self.devices.discriminator);
         (self.contrast_steps, self.gan_steps) = (contrast_steps, gan_steps);
         Ok(())
     }

@@ -38,7 +38,7 @@ fn plan(recipe: &BrushRecipe, path: &Path) -> Plan {
     };
     let resume = folder.latest_checkpoint().unwrap().found;
     let prompts = vec!["a red circle on a blue background".to_string(), "红色的圆形".to_string()];
-    Plan { recipe: recipe.clone(), source, prompts, folder, resume, device: Device::flex(), loader_threads: 1 }
+    Plan { recipe: recipe.clone(), source, prompts, folder, resume, devices: Device::flex().into(), loader_threads: 1 }
 }
 
 /// Runs until the step `stop_at`, or to the end.

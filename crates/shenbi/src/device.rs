@@ -1,6 +1,7 @@
 //! Names of devices, and what this build has of them.
 
 use burn::tensor::Device;
+use shenbi_train::text_to_image::Devices;
 
 use crate::failure::Failure;
 
@@ -18,9 +19,9 @@ pub fn open(flag: &str, name: &str) -> Result<Device, Failure> {
     })
 }
 
-/// Where training runs: on one device.
+/// Where training runs.
 #[derive(clap::Args)]
-pub struct Devices {
+pub struct Flags {
     /// Where to train; this build has: cpu
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Machine")]
     device: String,
@@ -32,17 +33,14 @@ pub struct Devices {
     device_d: Option<String>,
 }
 
-impl Devices {
-    /// The device to train on.
-    pub fn open(&self) -> Result<Device, Failure> {
+impl Flags {
+    /// The devices to train on.
+    pub fn open(&self) -> Result<Devices, Failure> {
         let device = open("--device", &self.device)?;
         let named = |flag, name: &Option<String>| name.as_deref().map_or(Ok(device.clone()), |name| open(flag, name));
-        let (generator, discriminator) = (named("--device-g", &self.device_g)?, named("--device-d", &self.device_d)?);
-        if generator != discriminator {
-            let message = "--device-g and --device-d name two devices: this version trains both networks on one; \
-                give --device alone";
-            return Err(Failure::usage(message));
-        }
-        Ok(generator)
+        Ok(Devices {
+            generator: named("--device-g", &self.device_g)?,
+            discriminator: named("--device-d", &self.device_d)?,
+        })
     }
 }

@@ -6,17 +6,16 @@ mod settings;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use burn::tensor::Device;
 use serde::Serialize;
 use shenbi_train::atomic::write_atomic;
 use shenbi_train::config::BrushRecipe;
 use shenbi_train::error::RunError;
 use shenbi_train::run_folder::RunFolder;
 use shenbi_train::session::{self, Plan, train_tokenizer};
-use shenbi_train::text_to_image::Trainer;
+use shenbi_train::text_to_image::{Devices, Trainer};
 
 use crate::data_source::{Data, Summary};
-use crate::device::Devices;
+use crate::device::Flags as DeviceFlags;
 use crate::failure::Failure;
 use crate::progress::{Progress, duration};
 use crate::{output, signals};
@@ -58,12 +57,12 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Machine", value_parser = clap::value_parser!(u64).range(1..=1024))]
     threads: Option<u64>,
     #[command(flatten)]
-    devices: Devices,
+    devices: DeviceFlags,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let device = args.devices.open()?;
+    let devices = args.devices.open()?;
     if let Some(threads) = args.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global();
         pool.map_err(|error| Failure::Failed(format!("--threads {threads}: {error}")))?;
@@ -78,7 +77,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
     };
     if args.dry_run {
-        return dry_run(&args, &recipe, &data, &device);
+        return dry_run(&args, &recipe, &data, &devices);
     }
     let stop = signals::stop_flag()?;
     let folder = match folder {
@@ -111,7 +110,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         prompts: data.sample_prompts()?,
         folder,
         resume,
-        device,
+        devices,
         loader_threads: if threads == 0 { 0 } else { threads.div_ceil(2).min(4) },
         recipe,
     };
@@ -186,9 +185,9 @@ struct Parameters {
     text: usize,
 }
 
-fn dry_run(args: &Args, recipe: &BrushRecipe, data: &Data, device: &Device) -> Result<(), Failure> {
+fn dry_run(args: &Args, recipe: &BrushRecipe, data: &Data, devices: &Devices) -> Result<(), Failure> {
     let tokenizer = train_tokenizer(recipe, data.source.as_ref())?;
-    let trainer = Trainer::new(recipe, data.source.channels(), tokenizer, device).map_err(Failure::Usage)?;
+    let trainer = Trainer::new(recipe, data.source.channels(), tokenizer, devices).map_err(Failure::Usage)?;
     let state = trainer.state();
     let count = |network: &str| {
         let of_network = state.iter().filter(|(name, _)| name.split('.').next() == Some(network));
