@@ -40,9 +40,11 @@ pub struct BrushRecipe {
     pub minutes: f64,
     /// Share of the run spent on teaching the sentence encoder by contrast before the GAN.
     pub pretrain: f64,
-    /// Channels of the generator's largest hidden grid.
+    /// Widths of the networks by name: `tiny`, `small` or `base` (see [`SIZES`]).
+    pub model: String,
+    /// Channels of the generator's largest hidden grid; 0: as `model` says, like the next two.
     pub generator_width: usize,
-    /// Channels of the generator at full resolution, before its last convolution; 0 for none.
+    /// Channels of the generator at full resolution, before its last convolution.
     pub refine_width: usize,
     /// Channels of the discriminator's largest hidden grid.
     pub discriminator_width: usize,
@@ -109,9 +111,10 @@ impl Default for BrushRecipe {
             kimg: 0.0,
             minutes: 5.0,
             pretrain: 0.12,
-            generator_width: 48,
-            refine_width: 24,
-            discriminator_width: 48,
+            model: "base".into(),
+            generator_width: 0,
+            refine_width: 0,
+            discriminator_width: 0,
             features: 256,
             noise: 32,
             sentence: 128,
@@ -137,17 +140,23 @@ impl Default for BrushRecipe {
     }
 }
 
+/// The named sizes: widths of the generator, of its full resolution, and of the discriminator.
+pub const SIZES: [(&str, [usize; 3]); 3] = [("tiny", [16, 8, 16]), ("small", [32, 16, 32]), ("base", [48, 24, 48])];
+
 impl BrushRecipe {
     /// Shapes of the networks, for pictures of `channels` channels.
     pub fn brush(&self, channels: usize) -> BrushConfig {
+        // Another name does not pass the checks.
+        let by_name = SIZES.iter().find(|(name, _)| *name == self.model).map_or(SIZES[2].1, |(_, widths)| *widths);
+        let or = |width: usize, by_name: usize| if width == 0 { by_name } else { width };
         BrushConfig {
             size: [self.height, self.width],
             channels,
             noise: self.noise,
             sentence: self.sentence,
-            generator_width: self.generator_width,
-            refine_width: self.refine_width,
-            discriminator_width: self.discriminator_width,
+            generator_width: or(self.generator_width, by_name[0]),
+            refine_width: or(self.refine_width, by_name[1]),
+            discriminator_width: or(self.discriminator_width, by_name[2]),
             features: self.features,
         }
     }
@@ -279,6 +288,10 @@ impl BrushRecipe {
         if !["auto", "f32", "bf16"].contains(&self.precision.as_str()) {
             let message = format!("'{}': expected auto, f32 or bf16", self.precision);
             return Err(ConfigError::Value { key: "precision".into(), message });
+        }
+        if SIZES.iter().all(|(name, _)| *name != self.model) {
+            let message = format!("'{}': expected {}", self.model, SIZES.map(|(name, _)| name).join(", "));
+            return Err(ConfigError::Value { key: "model".into(), message });
         }
         if self.recipe != "brush" {
             let message = format!("'{}': this program knows the recipe 'brush'", self.recipe);

@@ -146,7 +146,7 @@ fn describe(losses: &Losses, phase: Phase) -> String {
     let found = losses.accuracy.map(|share| format!("match {:.0}%", share * 100.0));
     let figures = match phase {
         Phase::Contrast => vec![figure("contrast", losses.contrast), found],
-        Phase::Gan => vec![figure("D", losses.d), figure("G", losses.g), figure("contrast", losses.contrast), found],
+        Phase::Gan => vec![figure("D", losses.d), figure("G", losses.g), found],
     };
     figures.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }

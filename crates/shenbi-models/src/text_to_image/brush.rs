@@ -30,8 +30,7 @@ pub struct BrushConfig {
     pub sentence: usize,
     /// Channels of the generator's last hidden layer; they double with each halving of the resolution, up to 8 times.
     pub generator_width: usize,
-    /// Channels at full resolution, from which a last 3x3 convolution makes the picture; 0 for none: the last strided
-    /// convolution makes it.
+    /// Channels at full resolution, from which a last 3x3 convolution makes the picture.
     pub refine_width: usize,
     /// The same for the discriminator's first layer.
     pub discriminator_width: usize,
@@ -80,7 +79,7 @@ impl BrushConfig {
             ("generator_width", self.generator_width, 1..=512),
             ("discriminator_width", self.discriminator_width, 1..=512),
             ("features", self.features, 1..=4096),
-            ("refine_width", self.refine_width, 0..=512),
+            ("refine_width", self.refine_width, 1..=512),
         ];
         for (name, value, range) in ranges {
             if !range.contains(&value) {
@@ -106,12 +105,12 @@ fn channels(width: usize, level: usize) -> usize {
 pub struct Generator {
     /// `[noise + sentence]` to the smallest grid.
     pub start: Linear,
-    /// One a stage, before its convolution.
+    /// One a stage, before its transposed convolution.
     pub norms: Vec<ConditionalBatchNorm>,
     /// 4x4, stride 2.
     pub ups: Vec<ConvTranspose2d>,
     /// 3x3 at full resolution, to the picture.
-    pub refine: Option<Conv2d>,
+    pub refine: Conv2d,
     #[module(skip)]
     grid: [usize; 2],
 }
@@ -123,15 +122,14 @@ impl Generator {
         let stages = config.stages()?;
         let grid = config.grid(stages);
         let cond = config.noise + config.sentence;
-        let last = if config.refine_width == 0 { config.channels } else { config.refine_width };
-        let width = |level| if level == 0 { last } else { channels(config.generator_width, level) };
+        let width = |level| if level == 0 { config.refine_width } else { channels(config.generator_width, level) };
         let start = Linear::new(cond, width(stages) * grid[0] * grid[1], 0.7, init);
         let norms = (1..=stages).rev().map(|level| ConditionalBatchNorm::new(width(level), cond, init)).collect();
         let ups = (1..=stages)
             .rev()
             .map(|level| ConvTranspose2d::new(width(level), width(level - 1), 4, 2, 1, 0.7, init))
             .collect();
-        let refine = (config.refine_width > 0).then(|| Conv2d::new(last, config.channels, 3, 1, 1, 0.7, init));
+        let refine = Conv2d::new(config.refine_width, config.channels, 3, 1, 1, 0.7, init);
         Ok(Self { start, norms, ups, refine, grid })
     }
 
@@ -147,10 +145,7 @@ impl Generator {
         for (norm, up) in self.norms.iter().zip(&self.ups) {
             x = up.forward(norm.forward_relu(x, cond.clone(), mode));
         }
-        if let Some(refine) = &self.refine {
-            x = refine.forward(ops::leaky_relu(x, SLOPE));
-        }
-        ops::tanh(x)
+        ops::tanh(self.refine.forward(ops::leaky_relu(x, SLOPE)))
     }
 
     /// Moves the running statistics towards those of a training batch.
