@@ -13,9 +13,9 @@ pub mod loader;
 pub mod scenes;
 pub mod sheet;
 
+pub use error::{DataError, Result};
 /// Named random streams.
 pub use shenbi_rng as rng;
-pub use error::{DataError, Result};
 
 /// A picture: 8-bit samples, rows from the top, channels interleaved, alpha not premultiplied.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor, TensorData, activation, module};
-use shenbi_rng as rng;
 use shenbi_nn::kernels::{Precision, precision, set_precision};
 use shenbi_nn::ops;
 use shenbi_nn::weights::values;
+use shenbi_rng as rng;
 
 fn random<const D: usize>(name: &str, shape: [usize; D]) -> Tensor<D> {
     let mut stream = rng::stream(3, name, 0);

@@ -126,12 +126,7 @@ impl Trainer {
     ///
     /// # Errors
     /// The recipe's shapes do not fit; the text says which.
-    pub fn new(
-        recipe: &BrushRecipe,
-        channels: usize,
-        tokenizer: Tokenizer,
-        devices: &Devices,
-    ) -> Result<Self, String> {
+    pub fn new(recipe: &BrushRecipe, channels: usize, tokenizer: Tokenizer, devices: &Devices) -> Result<Self, String> {
         let devices = Devices {
             generator: devices.generator.clone().without_autodiff(),
             discriminator: devices.discriminator.clone().without_autodiff(),
