@@ -16,11 +16,15 @@ pub struct AdamConfig {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
+    /// The direction of each tensor is scaled down to this root mean square if it is larger (StableAdamW, 2304.13013,
+    /// algorithm 2, with 1; infinite for plain Adam). With beta1 = 0 a gradient far above what the second moment
+    /// remembers would else move a network by up to 1 / sqrt(1 - beta2) times its rate, and tear it apart.
+    pub max_rms: f64,
 }
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self { beta1: 0.0, beta2: 0.99, epsilon: 1e-8 }
+        Self { beta1: 0.0, beta2: 0.99, epsilon: 1e-8, max_rms: f64::INFINITY }
     }
 }
 
@@ -97,7 +101,7 @@ impl<F: Fn(&str) -> f64> ModuleMapper for Step<'_, F> {
         let Some(grad) = param.val().grad_remove(self.grads) else { return param };
         let path = self.path.join(".");
         let rate = (self.rate)(&path);
-        let AdamConfig { beta1, beta2, epsilon } = self.adam.config;
+        let AdamConfig { beta1, beta2, epsilon, max_rms } = self.adam.config;
         let t = self.adam.steps as f64;
         let grad: Tensor<1> = grad.flatten(0, D - 1);
         let square = grad.clone() * grad.clone();
@@ -117,7 +121,11 @@ impl<F: Fn(&str) -> f64> ModuleMapper for Step<'_, F> {
         };
         let correction = (1.0 - beta2.powf(t)).sqrt();
         let denominator = second.clone().sqrt().div_scalar(correction).add_scalar(epsilon);
-        let update = (first / denominator).mul_scalar(rate / (1.0 - beta1.powf(t)));
+        let mut update = (first / denominator).mul_scalar(rate / (1.0 - beta1.powf(t)));
+        if max_rms.is_finite() {
+            let rms = update.clone().powi_scalar(2).mean().sqrt(); // [1]
+            update = update * rms.div_scalar(rate.max(1e-30) * max_rms).clamp_min(1.0).recip();
+        }
         self.adam.second.insert(path, second);
         param.map(|old| {
             let shape = old.dims();

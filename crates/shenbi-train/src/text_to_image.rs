@@ -22,6 +22,9 @@ use crate::schedule::cosine;
 
 /// CLIP's bound on the inverse temperature: ln 100.
 const MAX_LOG_SCALE: f64 = 4.605;
+/// No average of gradients, as GANs like it (R3GAN), and no sudden leaps: without the bound, runs at this learning rate
+/// tore apart once in a while.
+const ADAM: AdamConfig = AdamConfig { beta1: 0.0, beta2: 0.99, epsilon: 1e-8, max_rms: 1.0 };
 /// How fast running statistics follow the batches'.
 const MOMENTUM: f64 = 0.05;
 
@@ -145,7 +148,7 @@ impl Trainer {
         let discriminator =
             Discriminator::new(&brush, &mut init("discriminator")).map_err(|error| error.to_string())?;
         let text = TextEncoder::new(&text, tokenizer.vocabulary(), &mut init("text"));
-        let adam = Adam::new(AdamConfig::default());
+        let adam = Adam::new(ADAM);
         Ok(Self {
             recipe: recipe.clone(),
             tokenizer,
@@ -373,7 +376,7 @@ impl Trainer {
         self.discriminator = weights::apply(self.discriminator.clone(), named, "discriminator")?;
         self.average = weights::apply(self.average.clone(), named, "average")?;
         self.text_average = weights::apply(self.text_average.clone(), named, "text_average")?;
-        let adam = |prefix: &str, device| Adam::from_state(AdamConfig::default(), named, prefix, device);
+        let adam = |prefix: &str, device| Adam::from_state(ADAM, named, prefix, device);
         self.adam_text = adam("adam_text", &self.devices.discriminator);
         self.adam_generator = adam("adam_generator", &self.devices.generator);
         self.adam_discriminator = adam("adam_discriminator", &self.devices.discriminator);
