@@ -159,7 +159,7 @@ impl Work for TanhForward<'_> {
             6.372_619_4e-4,
             4.893_524_6e-3,
         ];
-        const EVEN: [f32; 4] = [1.198_258_4e-6, 1.185_347_06e-4, 2.268_434_6e-3, 4.893_525e-3];
+        const EVEN: [f32; 4] = [1.198_258_4e-6, 1.185_347e-4, 2.268_434_6e-3, 4.893_525e-3];
         for (y, &x) in self.y.iter_mut().zip(self.x) {
             let x = x.clamp(-7.905_311, 7.905_311);
             let square = x * x;

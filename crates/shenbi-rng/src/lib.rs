@@ -10,7 +10,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// The stream called `name` of `seed`, at `position` (a picture's index, a step, an epoch).
 ///
 /// ```
-/// use shenbi_rng;
+/// use shenbi_rng as rng;
 /// let mut noise = rng::stream(7, "noise", 0);
 /// let z: Vec<f32> = (0..4).map(|_| rng::normal(&mut noise)).collect();
 /// assert_eq!(z, { let mut again = rng::stream(7, "noise", 0); (0..4).map(|_| rng::normal(&mut again)).collect::<Vec<_>>() });
