@@ -2,7 +2,7 @@
 //!
 //! One idea carries the matrix work: every operand is packed into 32-bit *words*, a word being one `f32` or a pair
 //! of bf16 neighbours along the reduction. A B panel is `[k words][32 columns]` on every instruction set, an A block
-//! 32 rows in the order its micro-kernel likes, and each micro-kernel computes one 32x32 block of C ([`isa`]).
+//! 32 rows in the order its micro-kernel likes, and each micro-kernel computes one 32x32 block of C (`isa`).
 //! Convolutions ([`conv2d_forward`] and friends) build such panels from small padded copies of the input.
 //!
 //! Promises:

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`attributes`] | does a picture show the scene that was asked for: colours, shapes, sizes, who is where |
 //! | [`judge`] | the classifier behind it, trained on real scenes |
-//! | [`r_precision`] | is a picture's own caption the best among 100 |
+//! | [`mod@r_precision`] | is a picture's own caption the best among 100 |
 //! | [`contrast`] | the picture and text encoder behind it, trained on real pictures and captions |
 
 pub mod attributes;
