@@ -65,8 +65,7 @@ pub fn leaky_relu<const D: usize>(x: Tensor<D>, slope: f64) -> Tensor<D> {
 
 /// LeakyReLU and its tangent: dy = dx where x > 0, slope · dx elsewhere.
 pub fn leaky_relu_tangent<const D: usize>(x: Tensor<D>, dx: Tensor<D>, slope: f64) -> (Tensor<D>, Tensor<D>) {
-    let sign = x.clone().without_autodiff().sign();
-    let mask = sign.mul_scalar((1.0 - slope) / 2.0).add_scalar((1.0 + slope) / 2.0);
+    let mask = x.clone().without_autodiff().greater_scalar(0.0).float().mul_scalar(1.0 - slope).add_scalar(slope);
     (leaky_relu(x, slope), dx * mask)
 }
 

@@ -123,7 +123,10 @@ impl<F: Fn(&str) -> f64> ModuleMapper for Step<'_, F> {
         let denominator = second.clone().sqrt().div_scalar(correction).add_scalar(epsilon);
         let mut update = (first / denominator).mul_scalar(rate / (1.0 - beta1.powf(t)));
         if max_rms.is_finite() {
-            let rms = update.clone().powi_scalar(2).mean().sqrt(); // [1]
+            // Row by row: a sum over a whole large tensor would depend on how threads share it.
+            let (rows, n) = (param.dims()[0], update.dims()[0]);
+            let squares = update.clone().powi_scalar(2).reshape([rows, n / rows]).sum_dim(1).sum(); // [1]
+            let rms = squares.div_scalar(n as f64).sqrt();
             update = update * rms.div_scalar(rate.max(1e-30) * max_rms).clamp_min(1.0).recip();
         }
         self.adam.second.insert(path, second);

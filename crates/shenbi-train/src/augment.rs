@@ -16,7 +16,7 @@ const GROUP: usize = 8;
 /// Shifts and cuts a batch. The same function serves real and generated pictures, each with its own draws.
 ///
 /// # Shapes
-/// x: `[b, c, h, w]` in [-1, 1], returns the same. What moves in from outside is `fill`.
+/// x: `[b, c, h, w]` in [-1, 1], returns the same. What moves in from outside, and what is cut, is `fill`.
 pub fn shift_and_cut(x: Tensor<4>, fill: f32, rng: &mut ChaCha8Rng) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
     let [reach_y, reach_x] = [h, w].map(|side| (side as f64 * SHIFT).round() as usize);
@@ -38,5 +38,5 @@ pub fn shift_and_cut(x: Tensor<4>, fill: f32, rng: &mut ChaCha8Rng) -> Tensor<4>
         }
     }
     let mask = Tensor::<4>::from_data(TensorData::new(mask, [b, 1, h, w]), &shifted.device());
-    shifted * mask
+    shifted * mask.clone() + mask.neg().add_scalar(1.0).mul_scalar(fill)
 }

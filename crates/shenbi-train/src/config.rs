@@ -74,7 +74,7 @@ pub struct BrushRecipe {
     pub gamma: f64,
     /// Weight γ of R1 and R2 at the end (geometric in between).
     pub last_gamma: f64,
-    /// The penalties are computed every so many steps, and count as many times.
+    /// The penalties are computed every so many steps, and count as many times (up to Adam's bound on a step).
     pub penalty_every: u64,
     /// Weight of the mismatched captions.
     pub mismatched: f64,

@@ -265,7 +265,8 @@ pub fn train_tokenizer(recipe: &BrushRecipe, source: &dyn Source) -> Result<Toke
     let examples = source.len().unwrap_or(TOKENIZER_EXAMPLES);
     let mut captions = Vec::new();
     // Where there are more than enough, take them from all over.
-    let stride = (examples / TOKENIZER_CAPTIONS as u64).max(1);
+    let each = source.captions(0)?.len() as u64;
+    let stride = (examples * each.max(1)).div_ceil(TOKENIZER_CAPTIONS as u64).max(1);
     for index in (0..examples).step_by(stride as usize) {
         captions.extend(source.captions(index)?);
         if captions.len() >= TOKENIZER_CAPTIONS {

@@ -17,7 +17,7 @@ use shenbi_nn::{Init, NormMode, ema};
 
 use crate::augment::shift_and_cut;
 use crate::config::BrushRecipe;
-use crate::losses::{info_nce, relativistic, retrieval_accuracy};
+use crate::losses::{info_nce, relativistic, retrieval_accuracy, same_captions};
 use crate::schedule::cosine;
 
 /// CLIP's bound on the inverse temperature: ln 100.
@@ -222,34 +222,36 @@ impl Trainer {
     }
 
     fn scale(discriminator: &Discriminator) -> Tensor<1> {
-        discriminator.log_scale.val().clamp_max(MAX_LOG_SCALE).exp()
+        discriminator.log_scale.val().exp()
     }
 
     /// Pictures against captions, and captions of one picture against each other.
     fn contrast_step(&mut self, batch: &Batch, progress: f64) -> Result<Losses, String> {
         let (first, second) = self.captions(batch);
+        let same = same_captions(&first, &self.devices.discriminator);
         let a = shenbi_nn::ops::normalize(self.sentences(&self.text, &first)?);
         let b = shenbi_nn::ops::normalize(self.sentences(&self.text, &second)?);
         let mut real = self.pictures(batch);
         if self.recipe.augment {
-            let mut stream = rng::stream(self.recipe.seed, "augment", self.contrast_steps);
+            let mut stream = rng::stream(self.recipe.seed, "augment/contrast", self.contrast_steps);
             real = shift_and_cut(real, self.fill(), &mut stream);
         }
         let features = self.discriminator.trunk(real.autodiff());
         let pictures = self.discriminator.embedding(features);
         let scale = Self::scale(&self.discriminator);
-        let loss =
-            info_nce(pictures.clone(), a.clone(), scale.clone()) + info_nce(pictures.clone(), b.clone(), scale.clone());
+        let loss = info_nce(pictures.clone(), a.clone(), scale.clone(), same.clone())
+            + info_nce(pictures.clone(), b.clone(), scale.clone(), same.clone());
         let losses = Losses {
             contrast: Some(scalar(loss.clone()) / 2.0),
             accuracy: Some(scalar(retrieval_accuracy(pictures.without_autodiff(), a.clone().without_autodiff()))),
             ..Losses::default()
         };
-        let loss = loss + info_nce(a, b, scale);
+        let loss = loss + info_nce(a, b, scale, same);
         let mut grads = loss.backward();
         let rate = cosine(self.contrast_steps, 20, progress, 1e-3, 0.1);
         self.text = self.adam_text.step(self.text.clone(), &mut grads, |_| rate);
-        self.discriminator = self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate);
+        let discriminator = self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate);
+        self.discriminator = discriminator.bounded(MAX_LOG_SCALE);
         self.text_average = self.text.valid();
         self.contrast_steps += 1;
         Ok(losses)
@@ -260,6 +262,7 @@ impl Trainer {
         let (step, n) = (self.gan_steps, batch.captions.len());
         let rate = cosine(step, recipe.warmup, progress, recipe.learning_rate, recipe.last_rate);
         let (captions, _) = self.captions(batch);
+        let same = same_captions(&captions, &self.devices.discriminator);
         let mut augment = rng::stream(recipe.seed, "augment", step);
         let real = self.pictures(batch);
 
@@ -285,7 +288,7 @@ impl Trainer {
         let embedding = self.discriminator.embedding(real_features);
         let unit = shenbi_nn::ops::normalize(sentence);
         let d = relativistic(real_logit.clone(), fake_logit.clone());
-        let contrast = info_nce(embedding.clone(), unit.clone(), Self::scale(&self.discriminator));
+        let contrast = info_nce(embedding.clone(), unit.clone(), Self::scale(&self.discriminator), same.clone());
         let mut losses = Losses {
             d: Some(scalar(d.clone())),
             contrast: Some(scalar(contrast.clone())),
@@ -306,7 +309,8 @@ impl Trainer {
         }
         let mut grads = loss.backward();
         self.text = self.adam_text.step(self.text.clone(), &mut grads, |_| rate * recipe.text_rate);
-        self.discriminator = self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate);
+        let discriminator = self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate);
+        self.discriminator = discriminator.bounded(MAX_LOG_SCALE);
 
         // G step: generated above real (judged before D's step: a whole pass saved), its captions found.
         let judge = self.discriminator.valid();
@@ -314,7 +318,7 @@ impl Trainer {
         let fake_logit = judge.logit(features.clone(), fixed.clone());
         let g = relativistic(fake_logit, real_logit.without_autodiff());
         let unit = shenbi_nn::ops::normalize(fixed);
-        let contrast = info_nce(judge.embedding(features), unit, Self::scale(&judge));
+        let contrast = info_nce(judge.embedding(features), unit, Self::scale(&judge), same);
         losses.g = Some(scalar(g.clone()));
         losses.contrast_fake = Some(scalar(contrast.clone()));
         let mut grads = (g + contrast.mul_scalar(recipe.contrastive)).backward();

@@ -58,6 +58,15 @@ impl TextConfig {
     }
 }
 
+impl TextConfig {
+    /// Weights of the encoder of so many tokens.
+    pub fn parameters(&self, vocabulary: usize) -> usize {
+        let n = self.width;
+        let block = 4 * n + (n + 1) * 3 * n + (n + 1) * n + (n + 1) * 2 * n + (2 * n + 1) * n;
+        (vocabulary + self.max_tokens) * n + self.layers * block + 2 * n + n * self.sentence
+    }
+}
+
 /// Text to sentence embedding.
 #[derive(Module, Debug)]
 pub struct TextEncoder {

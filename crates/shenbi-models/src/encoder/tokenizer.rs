@@ -78,7 +78,10 @@ impl Tokenizer {
     /// # Errors
     /// The text is not such a file.
     pub fn from_json(json: &str, max_tokens: usize) -> Result<Self, TokenizerError> {
-        let inner: Inner = json.parse().map_err(|error: tokenizers::Error| TokenizerError(error.to_string()))?;
+        let mut inner: Inner = json.parse().map_err(|error: tokenizers::Error| TokenizerError(error.to_string()))?;
+        // Ours are done here; a file may not ask for others.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| TokenizerError(error.to_string()))?;
         Ok(Self { inner, max_tokens })
     }
 
@@ -102,13 +105,16 @@ impl Tokenizer {
     pub fn encode<S: AsRef<str>>(&self, texts: &[S]) -> Result<Tokens, TokenizerError> {
         let mut rows = Vec::with_capacity(texts.len());
         let mut truncated = Vec::with_capacity(texts.len());
-        // A token covers at least one byte of a caption, so a longer text need not be looked at: a very long text costs no more.
+        // More than any caption's tokens cover: a very long text costs no more than this.
         let enough = self.max_tokens.saturating_mul(64);
         for text in texts {
             let text = text.as_ref().trim();
             let end = (0..=text.len().min(enough)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
             let encoding = self.inner.encode(&text[..end], false).map_err(|error| TokenizerError(error.to_string()))?;
             let mut ids: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
+            if let Some(id) = encoding.get_ids().iter().find(|&&id| id as usize >= self.vocabulary()) {
+                return Err(TokenizerError(format!("token {id} of a vocabulary of {}: damaged", self.vocabulary())));
+            }
             truncated.push(ids.len() > self.max_tokens || end < text.len());
             ids.truncate(self.max_tokens);
             if ids.is_empty() {

@@ -89,6 +89,24 @@ impl BrushConfig {
         self.stages().map(drop)
     }
 
+    /// Weights and buffers of the generator.
+    ///
+    /// # Errors
+    /// The size does not fit.
+    pub fn parameters(&self) -> Result<usize, SizeError> {
+        let stages = self.stages()?;
+        let [h, w] = self.grid(stages);
+        let cond = self.noise + self.sentence;
+        let width = |level| if level == 0 { self.refine_width } else { channels(self.generator_width, level) };
+        let start = (cond + 1) * width(stages) * h * w;
+        let refine = (9 * self.refine_width + 1) * self.channels;
+        let stage = |level| {
+            let (this, next) = (width(level), width(level - 1));
+            2 * this * (cond + 1) + 2 * this + 16 * this * next + next
+        };
+        Ok(start + refine + (1..=stages).map(stage).sum::<usize>())
+    }
+
     /// The smallest grid, `[h, w]`.
     fn grid(&self, stages: usize) -> [usize; 2] {
         self.size.map(|side| side >> stages)
@@ -197,6 +215,18 @@ impl Discriminator {
             embed: Linear::without_bias(config.features, config.sentence, 0.7, init),
             log_scale: init.constant([1], 10f32.ln()),
         })
+    }
+
+    /// The same with the inverse temperature held at or below e^`most`: bounded here and not in the loss, whose gradient
+    /// would then be lost for good (CLIP, 2103.00020, section 2.5).
+    #[must_use]
+    pub fn bounded(mut self, most: f64) -> Self {
+        self.log_scale = self.log_scale.map(|value| {
+            let tracked = value.is_require_grad();
+            let bounded = value.without_autodiff().clamp_max(most);
+            if tracked { bounded.autodiff().require_grad() } else { bounded }
+        });
+        self
     }
 
     /// Picture to features. x: `[b, channels, h, w]`, returns `[b, features]`.

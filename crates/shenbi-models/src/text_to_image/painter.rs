@@ -112,6 +112,14 @@ impl Painter {
     ) -> Result<Self, PainterError> {
         config.brush.check()?;
         config.text.check().map_err(PainterError::Metadata)?;
+        // Before anything is allocated: a damaged config may ask for far more than the file holds.
+        let generator = config.brush.parameters()?;
+        let text = config.text.parameters(tokenizer.vocabulary());
+        let held: usize = named.iter().filter(|(name, _)| !name.starts_with("adam")).map(|(_, v)| v.data.len()).sum();
+        if generator.saturating_add(text) > held {
+            let message = format!("its config asks for {generator} + {text} weights, it holds {held}: damaged");
+            return Err(PainterError::Metadata(message));
+        }
         let mut init = Init::zeros(device);
         let generator = weights::apply(Generator::new(&config.brush, &mut init)?, named, "generator")?;
         let text = TextEncoder::new(&config.text, tokenizer.vocabulary(), &mut init);

@@ -94,6 +94,13 @@ struct Row {
     r_precision: Option<RPrecision>,
 }
 
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    data: &'a str,
+    rows: Vec<Row>,
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     let device = device::open("--device", &args.device)?;
@@ -101,7 +108,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let rows =
         if args.data == "scenes" { scenes(&args, &painter, &device)? } else { folder(&args, &painter, &device)? };
     if args.json {
-        return output::json(&rows);
+        return output::json(&Report { model: &args.model, data: &args.data, rows });
     }
     for row in &rows {
         if let Some(report) = &row.attributes {
@@ -153,7 +160,8 @@ fn scenes(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, F
             let what = format!("{name}, {kind}");
             let pictures = paint(painter, &captions, args.seed, &what)?;
             cells.push((captions, pictures.clone()));
-            let report = score(&judge, &pictures, &wanted).map_err(|error| Failure::Failed(error.to_string()))?;
+            let mut report = score(&judge, &pictures, &wanted).map_err(|error| Failure::Failed(error.to_string()))?;
+            report.protocol += &format!("/captions=name-the-background/{what}/seed={}", args.seed);
             rows.push(Row { what, attributes: Some(report), r_precision: None });
         }
     }
@@ -196,6 +204,7 @@ fn folder(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, F
     let asked = open(Some(&args.split)).or_else(|error| if args.split == "train" { open(None) } else { Err(error) })?;
     let failed = |error: shenbi_metrics::MetricsError| Failure::Failed(error.to_string());
     let encoder = if args.encoder.exists() {
+        output::note(&format!("using the encoder in {}; name another file for other data", args.encoder.display()));
         let bytes = std::fs::read(&args.encoder)
             .map_err(|error| Failure::Failed(format!("--encoder {}: {error}", args.encoder.display())))?;
         ContrastEncoder::from_bytes(&bytes, device).map_err(failed)?

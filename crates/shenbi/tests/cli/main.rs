@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod data;
+mod evaluate;
 mod generate;
 mod interrupt;
 mod support;
