@@ -23,8 +23,8 @@ const EXAMPLES: &str = "\
 Examples:
   shenbi generate \"a green star on a purple background\" \"紫色圆形在黄色背景上\"
   shenbi train
-  shenbi train --data my-pictures --minutes 60
-  shenbi generate \"a red potion\" --model runs/00001-brush-my-pictures";
+  shenbi train --data my-pictures --minutes 60 --out runs/mine
+  shenbi generate \"a red potion\" --model runs/mine";
 
 /// The magic brush: trains text-to-image GANs on your own captioned pictures, and paints from prompts in milliseconds,
 /// offline, on a CPU.
