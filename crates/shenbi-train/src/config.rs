@@ -111,7 +111,7 @@ impl Default for BrushRecipe {
             kimg: 0.0,
             minutes: 5.0,
             pretrain: 0.12,
-            model: "base".into(),
+            model: "small".into(),
             generator_width: 0,
             refine_width: 0,
             discriminator_width: 0,
@@ -147,7 +147,7 @@ impl BrushRecipe {
     /// Shapes of the networks, for pictures of `channels` channels.
     pub fn brush(&self, channels: usize) -> BrushConfig {
         // Another name does not pass the checks.
-        let by_name = SIZES.iter().find(|(name, _)| *name == self.model).map_or(SIZES[2].1, |(_, widths)| *widths);
+        let by_name = SIZES.iter().find(|(name, _)| *name == self.model).map_or(SIZES[1].1, |(_, widths)| *widths);
         let or = |width: usize, by_name: usize| if width == 0 { by_name } else { width };
         BrushConfig {
             size: [self.height, self.width],
