@@ -22,8 +22,8 @@ use crate::schedule::cosine;
 
 /// CLIP's bound on the inverse temperature: ln 100.
 const MAX_LOG_SCALE: f64 = 4.605;
-/// No average of gradients, as GANs like it (R3GAN), and no sudden leaps: without the bound, runs at this learning rate
-/// tore apart once in a while.
+/// No average of gradients, as GANs like it (R3GAN), and no sudden leaps: one long run without the bound
+/// tore apart (docs/results).
 const ADAM: AdamConfig = AdamConfig { beta1: 0.0, beta2: 0.99, epsilon: 1e-8, max_rms: 1.0 };
 /// How fast running statistics follow the batches'.
 const MOMENTUM: f64 = 0.05;
