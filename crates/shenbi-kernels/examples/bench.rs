@@ -20,21 +20,22 @@ fn time(mut f: impl FnMut()) -> (f64, f64) {
 /// Batch normalisation + LeakyReLU on [32, 64, 64, 64], and Adam on 4 million parameters.
 fn elementwise() -> Result<(), KernelError> {
     let activation = Activation::LeakyRelu(0.2);
-    let g = BatchNorm { batch: 32, channels: 64, plane: 4096, per_sample: false, eps: 1e-5, activation };
-    let x: Vec<f32> = (0..32 * 64 * 4096).map(|i| (i * 7919 % 1013) as f32 / 506.0 - 1.0).collect();
+    let g = Norm { batch: 32, channels: 64, plane: 4096, over: Over::Batch, per_sample: false, eps: 1e-5, activation };
+    let x: Vec<bf16> = (0..32 * 64 * 4096).map(|i| (i * 7919 % 1013) as f32 / 506.0 - 1.0).map(bf16::from_f32).collect();
     let (gamma, beta, mut y, mut dx) = (vec![1.0; 64], vec![0.1; 64], x.clone(), x.clone());
-    let stats = batch_norm_forward(&g, &x, Some(&gamma), Some(&beta), &mut y)?;
+    let stats = norm_forward(&g, &x, Some(&gamma), Some(&beta), &mut y)?;
     let forward = time(|| {
-        batch_norm_forward(&g, &x, Some(&gamma), Some(&beta), &mut y).expect("shapes fit");
+        norm_forward(&g, &x, Some(&gamma), Some(&beta), &mut y).expect("shapes fit");
     });
     let backward = time(|| {
-        let out = BatchNormGradients { dx: &mut dx, dgamma: None, dbeta: None };
-        batch_norm_backward(&g, &x, &stats, Some(&gamma), Some(&beta), &x, out).expect("shapes fit");
+        let out = NormGradients { dx: &mut dx, dgamma: None, dbeta: None };
+        norm_backward(&g, &x, &stats, Some(&gamma), Some(&beta), &x, out).expect("shapes fit");
     });
     let n = 4 << 20;
     let s = AdamStep { lr: 1e-9, beta1: 0.5, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, decoupled: true, step: 9 };
-    let (mut param, mut m, mut v) = (x[..n].to_vec(), vec![0.0; n], vec![1.0; n]);
-    let adam = time(|| adam_step(&s, &mut param, &x[..n], &mut m, &mut v).expect("shapes fit"));
+    let gradient = vec![0.5; n];
+    let (mut param, mut m, mut v) = (gradient.clone(), vec![0.0; n], vec![1.0; n]);
+    let adam = time(|| adam_step(&s, &mut param, &gradient, &mut m, &mut v).expect("shapes fit"));
     println!(
         "batch norm + leaky 32x64x64x64: forward {:.2} ms, backward {:.2} ms; Adam 4M: {:.2} ms",
         forward.0, backward.0, adam.0
@@ -42,45 +43,61 @@ fn elementwise() -> Result<(), KernelError> {
     Ok(())
 }
 
+/// Forward with bias and LeakyReLU, and both gradients behind it, tensors in memory as `E`.
+fn layer<E: Element>(g: &Conv2d, p: Precision, element: fn(f32) -> E) -> Result<[(f64, f64); 3], KernelError> {
+    let [oh, ow] = g.out_size()?;
+    let fill = |n: usize| (0..n).map(|i| element((i * 7919 % 1013) as f32 / 506.0 - 1.0)).collect::<Vec<E>>();
+    let x = fill(g.batch * g.in_channels * g.in_h * g.in_w);
+    let dy = fill(g.batch * g.out_channels * oh * ow);
+    let w = vec![0.01; g.in_channels * g.out_channels * g.kernel[0] * g.kernel[1]];
+    let (bias, act) = (vec![0.0; g.out_channels], Activation::LeakyRelu(0.2));
+    let (mut dx, mut dw, mut y) = (x.clone(), w.clone(), dy.clone());
+    let forward = time(|| conv2d_forward(g, &x, &w, Some(&bias), act, &mut y, p).expect("shapes fit"));
+    let gated = Input { values: &dy[..], gate: Some((&y[..], 0.2)) };
+    let data = time(|| conv2d_backward_data(g, gated, &w, None, Activation::None, &mut dx, p).expect("shapes fit"));
+    let weights = time(|| conv2d_backward_weights(g, &x, gated, &mut dw, p).expect("shapes fit"));
+    Ok([forward, data, weights])
+}
+
 fn main() -> Result<(), KernelError> {
     let filter = std::env::args().nth(1).unwrap_or_default();
     println!("{}, {} threads", describe(), rayon::current_num_threads());
     println!("best ms (median) GFLOP/s at best        forward                  data                weights");
     let shapes = [
-        (3, 48, 32, 4, 2),
-        (48, 96, 16, 4, 2),
-        (96, 192, 8, 4, 2),
+        (3, 64, 64, 4, 2),
         (64, 128, 32, 4, 2),
-        (128, 128, 16, 3, 1),
-        (64, 64, 32, 3, 1),
+        (128, 256, 16, 4, 2),
+        (256, 512, 8, 4, 2),
+        (16, 32, 64, 4, 2),
+        (3, 16, 64, 3, 1),
+        (128, 128, 32, 3, 1),
+        (256, 256, 16, 3, 1),
+        (64, 64, 64, 3, 1),
+        (256, 256, 16, 1, 1),
     ];
     for (ci, co, size, k, s) in shapes {
         let g = Conv2d {
-            batch: 64,
+            batch: 32,
             in_channels: ci,
             out_channels: co,
             in_h: size,
             in_w: size,
             kernel: [k, k],
             stride: [s, s],
-            padding: [1, 1],
+            padding: [usize::from(k > 1); 2],
             groups: 1,
         };
         let [oh, ow] = g.out_size()?;
-        let gflop = 2.0 * (64 * oh * ow * ci * co * k * k) as f64 / 1e9;
-        let fill = |n: usize| (0..n).map(|i| (i * 7919 % 1013) as f32 / 506.0 - 1.0).collect::<Vec<_>>();
-        let (x, w, y) = (fill(64 * ci * size * size), fill(ci * co * k * k), fill(64 * co * oh * ow));
-        let (mut ox, mut ow, mut oy) = (x.clone(), w.clone(), y.clone());
+        let gflop = 2.0 * (32 * oh * ow * ci * co * k * k) as f64 / 1e9;
         for p in [Precision::F32, Precision::Bf16] {
             let name = format!("{ci}->{co} {size}x{size} k{k} s{s} {p:?}");
             if !name.contains(&filter) {
                 continue;
             }
-            let times = [
-                time(|| conv2d_forward(&g, &x, &w, None, &mut oy, p).expect("shapes fit")),
-                time(|| conv2d_backward_data(&g, &y, &w, &mut ox, p).expect("shapes fit")),
-                time(|| conv2d_backward_weights(&g, &x, &y, &mut ow, p).expect("shapes fit")),
-            ];
+            let times = match p {
+                Precision::F32 => layer::<f32>(&g, p, f32::from_f32),
+                Precision::Bf16 => layer::<bf16>(&g, p, bf16::from_f32),
+            }?;
             print!("{name:28}");
             for (best, median) in times {
                 print!(" {best:7.3} ({median:7.3}) {:5.0}", gflop / best * 1e3);

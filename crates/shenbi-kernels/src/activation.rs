@@ -1,9 +1,11 @@
 //! Activations, forward and backward.
 #![allow(unsafe_code)]
 
-use crate::error::{KernelError, expect_len};
-use crate::isa::{Work, active_isa, vectorize};
+use crate::element::{Element, Input};
+use crate::error::{KernelError, expect_len, expect_nonzero};
+use crate::isa::{Micro, Precision, Work, active_isa, vectorize};
 use crate::parallel::{ELEMENTS_PER_ITEM, SharedMut, for_ranges};
+use crate::scratch::{self, Slot};
 
 /// A piecewise linear activation; at 0 its derivative is that of the negative side, as in PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,7 +41,7 @@ pub(crate) fn leaky(x: f32, slope: f32) -> f32 {
 ///
 /// # Errors
 /// If the lengths differ.
-pub fn activation_forward(act: Activation, x: &[f32], y: &mut [f32]) -> Result<(), KernelError> {
+pub fn activation_forward<E: Element>(act: Activation, x: &[E], y: &mut [E]) -> Result<(), KernelError> {
     expect_len("activation_forward", "y", y.len(), &[x.len()])?;
     let (isa, out, slope) = (active_isa()?, SharedMut::new(y), act.slope());
     for_ranges(x.len(), ELEMENTS_PER_ITEM, |range| {
@@ -55,7 +57,7 @@ pub fn activation_forward(act: Activation, x: &[f32], y: &mut [f32]) -> Result<(
 ///
 /// # Errors
 /// If the lengths differ.
-pub fn activation_backward(act: Activation, z: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), KernelError> {
+pub fn activation_backward<E: Element>(act: Activation, z: &[E], dy: &[E], dx: &mut [E]) -> Result<(), KernelError> {
     expect_len("activation_backward", "dy", dy.len(), &[z.len()])?;
     expect_len("activation_backward", "dx", dx.len(), &[z.len()])?;
     let (isa, out, slope) = (active_isa()?, SharedMut::new(dx), act.slope());
@@ -67,48 +69,96 @@ pub fn activation_backward(act: Activation, z: &[f32], dy: &[f32], dx: &mut [f32
     Ok(())
 }
 
-/// [`activation_forward`] with [`Activation::LeakyRelu`].
-///
-/// # Errors
-/// If the lengths differ.
-pub fn leaky_relu_forward(x: &[f32], slope: f32, y: &mut [f32]) -> Result<(), KernelError> {
-    activation_forward(Activation::LeakyRelu(slope), x, y)
-}
-
-/// [`activation_backward`] with [`Activation::LeakyRelu`].
-///
-/// # Errors
-/// If the lengths differ.
-pub fn leaky_relu_backward(z: &[f32], dy: &[f32], slope: f32, dx: &mut [f32]) -> Result<(), KernelError> {
-    activation_backward(Activation::LeakyRelu(slope), z, dy, dx)
-}
-
-struct Forward<'a> {
+struct Forward<'a, E> {
     slope: f32,
-    x: &'a [f32],
-    y: &'a mut [f32],
+    x: &'a [E],
+    y: &'a mut [E],
 }
 
-impl Work for Forward<'_> {
+impl<E: Element> Work for Forward<'_, E> {
     #[inline(always)]
     fn run(self) {
-        self.y.iter_mut().zip(self.x).for_each(|(y, &x)| *y = leaky(x, self.slope));
+        self.y.iter_mut().zip(self.x).for_each(|(y, x)| *y = E::from_f32(leaky(x.to_f32(), self.slope)));
     }
 }
 
-struct Backward<'a> {
+struct Backward<'a, E> {
     slope: f32,
-    z: &'a [f32],
-    dy: &'a [f32],
-    dx: &'a mut [f32],
+    z: &'a [E],
+    dy: &'a [E],
+    dx: &'a mut [E],
 }
 
-impl Work for Backward<'_> {
+impl<E: Element> Work for Backward<'_, E> {
     #[inline(always)]
     fn run(self) {
         let gradients = self.z.iter().zip(self.dy);
-        for (dx, (&z, &dy)) in self.dx.iter_mut().zip(gradients) {
-            *dx = if z > 0.0 { dy } else { dy * self.slope };
+        for (dx, (z, dy)) in self.dx.iter_mut().zip(gradients) {
+            let dy = dy.to_f32();
+            *dx = E::from_f32(if z.to_f32() > 0.0 { dy } else { dy * self.slope });
+        }
+    }
+}
+
+/// `sums[c]`, the sum of `x[.., c]`, with f32 sums over short runs and f64 over those: a bias's gradient.
+///
+/// # Shapes
+/// x: `[pixels, channels]`, sums: `[channels]`.
+///
+/// # Errors
+/// If `x` is no whole number of pixels.
+pub fn channel_sum<'a, E: Element>(x: impl Into<Input<'a, E>>, sums: &mut [f32]) -> Result<(), KernelError> {
+    const OP: &str = "channel_sum";
+    let (x, channels) = (x.into(), sums.len());
+    expect_nonzero(OP, &[("channels", channels)])?;
+    expect_len(OP, "x", x.values.len(), &[x.values.len() / channels, channels])?;
+    x.check(OP)?;
+    let micro = Micro::active(Precision::F32)?;
+    const RUN: usize = 256;
+    let runs = (x.values.len() / channels).div_ceil(RUN);
+    let mut partial = scratch::take(Slot::Accumulators, runs * channels);
+    let shared = SharedMut::new(partial.as_f32_mut());
+    for_ranges(runs, (ELEMENTS_PER_ITEM / (RUN * channels)).max(1), |range| {
+        for run in range {
+            // SAFETY: each run has its own sums.
+            let sums = unsafe { shared.slice(run * channels, channels) };
+            let range = run * RUN * channels..x.values.len().min((run + 1) * RUN * channels);
+            vectorize(micro.isa, Sum { micro, x, range, sums });
+        }
+    });
+    let partial = &partial.as_f32_mut()[..runs * channels];
+    for (c, sum) in sums.iter_mut().enumerate() {
+        *sum = partial.iter().skip(c).step_by(channels).map(|&v| f64::from(v)).sum::<f64>() as f32;
+    }
+    Ok(())
+}
+
+struct Sum<'a, E> {
+    micro: Micro,
+    x: Input<'a, E>,
+    range: std::ops::Range<usize>,
+    sums: &'a mut [f32],
+}
+
+impl<E: Element> Work for Sum<'_, E> {
+    #[inline(always)]
+    fn run(self) {
+        let channels = self.sums.len();
+        for c in (0..channels).step_by(32) {
+            let width = 32.min(channels - c);
+            let mut sums = [0.0f32; 32];
+            for at in self.range.clone().step_by(channels) {
+                let mut values = [0.0f32; 32];
+                if width == 32 {
+                    self.x.read(self.micro, at + c, &mut values[..]);
+                } else {
+                    self.x.read(self.micro, at + c, &mut values[..width]);
+                }
+                for i in 0..32 {
+                    sums[i] += values[i];
+                }
+            }
+            self.sums[c..c + width].copy_from_slice(&sums[..width]);
         }
     }
 }
@@ -118,7 +168,7 @@ impl Work for Backward<'_> {
 ///
 /// # Errors
 /// If the lengths differ.
-pub fn tanh_forward(x: &[f32], y: &mut [f32]) -> Result<(), KernelError> {
+pub fn tanh_forward<E: Element>(x: &[E], y: &mut [f32]) -> Result<(), KernelError> {
     expect_len("tanh_forward", "y", y.len(), &[x.len()])?;
     let (isa, out) = (active_isa()?, SharedMut::new(y));
     for_ranges(x.len(), ELEMENTS_PER_ITEM, |range| {
@@ -133,21 +183,21 @@ pub fn tanh_forward(x: &[f32], y: &mut [f32]) -> Result<(), KernelError> {
 ///
 /// # Errors
 /// If the lengths differ.
-pub fn tanh_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), KernelError> {
+pub fn tanh_backward<E: Element>(y: &[f32], dy: &[f32], dx: &mut [E]) -> Result<(), KernelError> {
     expect_len("tanh_backward", "dy", dy.len(), &[y.len()])?;
     expect_len("tanh_backward", "dx", dx.len(), &[y.len()])?;
     for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-        *dx = (1.0 - y * y) * dy;
+        *dx = E::from_f32((1.0 - y * y) * dy);
     }
     Ok(())
 }
 
-struct TanhForward<'a> {
-    x: &'a [f32],
+struct TanhForward<'a, E> {
+    x: &'a [E],
     y: &'a mut [f32],
 }
 
-impl Work for TanhForward<'_> {
+impl<E: Element> Work for TanhForward<'_, E> {
     #[inline(always)]
     fn run(self) {
         const ODD: [f32; 7] = [
@@ -160,8 +210,8 @@ impl Work for TanhForward<'_> {
             4.893_524_6e-3,
         ];
         const EVEN: [f32; 4] = [1.198_258_4e-6, 1.185_347e-4, 2.268_434_6e-3, 4.893_525e-3];
-        for (y, &x) in self.y.iter_mut().zip(self.x) {
-            let x = x.clamp(-7.905_311, 7.905_311);
+        for (y, x) in self.y.iter_mut().zip(self.x) {
+            let x = x.to_f32().clamp(-7.905_311, 7.905_311);
             let square = x * x;
             let odd = ODD.iter().fold(0.0, |sum, &c| sum * square + c);
             let even = EVEN.iter().fold(0.0, |sum, &c| sum * square + c);
@@ -186,7 +236,7 @@ mod tests {
             assert!((f64::from(dx) - (1.0 - exact * exact)).abs() < 1e-6, "tanh'({x}) = {dx}");
         }
         let mut y = [0.0; 3];
-        tanh_forward(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY], &mut y).unwrap();
+        tanh_forward(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..], &mut y).unwrap();
         assert!(y[0].is_nan() && y[1] > 0.999_999 && y[2] < -0.999_999);
     }
 }

@@ -1,9 +1,9 @@
-//! CPU kernels on plain slices. Knows no tensor framework: tensors are contiguous `f32` slices in NCHW order.
+//! CPU kernels on plain slices. Knows no tensor framework: tensors are contiguous slices of `f32` or [`bf16`], pictures
+//! channels-last, `[batch, height, width, channels]`, so that what a kernel row covers is one run of neighbours.
 //!
 //! One idea carries the matrix work: every operand is packed into 32-bit *words*, a word being one `f32` or a pair
-//! of bf16 neighbours along the reduction. A B panel is `[k words][32 columns]` on every instruction set, an A block
-//! 32 rows in the order its micro-kernel likes, and each micro-kernel computes one 32x32 block of C (`isa`).
-//! Convolutions ([`conv2d_forward`] and friends) build such panels from small padded copies of the input.
+//! of bf16 neighbours along the reduction, and each instruction set has one micro-kernel, which multiplies 32 rows of A
+//! with 32 columns of B (`isa`). Convolutions ([`conv2d_forward`] and friends) line up A from padded copies of the input.
 //!
 //! Promises:
 //! - A shape that does not fit is a [`KernelError`] that names it, in release builds too; nothing panics.
@@ -16,29 +16,21 @@ compile_error!("bf16 pairs are laid out for little-endian machines");
 
 mod activation;
 mod conv;
+mod element;
 mod error;
 mod isa;
 mod matmul;
-
 mod norm;
 mod optim;
 mod pack;
 mod parallel;
 mod scratch;
 
-pub use activation::{
-    Activation, activation_backward, activation_forward, leaky_relu_backward, leaky_relu_forward, tanh_backward,
-    tanh_forward,
-};
-pub use conv::{
-    Conv2d, conv_transpose2d_backward_bias, conv_transpose2d_backward_data, conv_transpose2d_backward_weights,
-    conv_transpose2d_forward, conv_transpose2d_forward_act, conv2d_backward_bias, conv2d_backward_data,
-    conv2d_backward_weights, conv2d_forward, conv2d_forward_act,
-};
+pub use activation::{Activation, activation_backward, activation_forward, channel_sum, tanh_backward, tanh_forward};
+pub use conv::{Conv2d, conv2d_backward_data, conv2d_backward_weights, conv2d_forward};
+pub use element::{Element, Input, bf16};
 pub use error::KernelError;
 pub use isa::{Isa, Precision, active_isa, auto_precision, available_isas, describe, with_isa};
 pub use matmul::{Transpose, gemm};
-pub use norm::{
-    BatchNorm, BatchNormGradients, BatchNormStats, batch_norm_apply, batch_norm_backward, batch_norm_forward,
-};
+pub use norm::{Norm, NormGradients, NormStats, Over, norm_apply, norm_backward, norm_forward};
 pub use optim::{AdamStep, adam_step, ema_update};

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::error::{KernelError, elements, expect_len, expect_nonzero};
-use crate::isa::{BLOCK, Micro, Parts, Precision, Work, vectorize};
+use crate::isa::{BLOCK, Micro, Precision, Work, vectorize};
 use crate::pack::{pack_a_block, rows_to_words, run_to_words, transpose};
 use crate::parallel::{SharedMut, for_items};
 use crate::scratch::{self, Slot};
@@ -50,7 +50,9 @@ pub fn gemm(
     let mut packed = scratch::take(Slot::PackedA, m_blocks * BLOCK * words);
     let shared = SharedMut::new(&mut packed);
     for_items(m_blocks, |i| {
-        vectorize(micro.isa, PackA { micro, a, size: [m, k], transposed: ta, block: [i, m_blocks], packed: shared });
+        // SAFETY: each item packs its own block.
+        let packed = unsafe { shared.slice(i * BLOCK * words, BLOCK * words) };
+        vectorize(micro.isa, PackA { micro, a, size: [m, k], transposed: ta, block: i, packed });
     });
 
     // Few columns (a small batch): rows are shared among the threads as well.
@@ -71,18 +73,16 @@ struct PackA<'a> {
     a: &'a [f32],
     size: [usize; 2],
     transposed: bool,
-    /// Which, and of how many.
-    block: [usize; 2],
-    packed: SharedMut<'a, u32>,
+    block: usize,
+    packed: &'a mut [u32],
 }
 
 impl Work for PackA<'_> {
     #[inline(always)]
     fn run(self) {
         let Self { micro, a, size: [m, k], transposed, block, packed } = self;
-        let parts = Parts::new(micro.k_words(k));
-        let first = block[0] * BLOCK;
-        let mut row = scratch::take(Slot::Row, parts.words);
+        let first = block * BLOCK;
+        let mut row = scratch::take(Slot::Row, packed.len() / BLOCK);
         let mut values = scratch::take(Slot::Block, k);
         let values = values.as_f32_mut();
         let fill = |r: usize, words: &mut [u32]| {
@@ -93,8 +93,7 @@ impl Work for PackA<'_> {
                 run_to_words(micro, &a[(first + r) * k..][..k], words);
             }
         };
-        // SAFETY: each item packs its own block.
-        unsafe { pack_a_block(micro.layout(), parts, block, BLOCK.min(m - first), &mut row, packed, fill) };
+        pack_a_block(BLOCK.min(m - first), &mut row, packed, fill);
     }
 }
 
@@ -118,28 +117,21 @@ impl Work for Columns<'_> {
         let width = BLOCK.min(n - self.first);
         let mut panel = scratch::take(Slot::Panel, 32 * words);
         self.pack_panel(&mut panel);
-        let mut sums = scratch::take(Slot::Block, self.blocks.len() * BLOCK * BLOCK);
+        let mut sums = scratch::take(Slot::Block, BLOCK * BLOCK);
         let sums = sums.as_f32_mut();
-        let m_blocks = m.div_ceil(BLOCK);
         let session = micro.enter();
-        for (at, len) in Parts::new(words).iter() {
-            for (i, c) in self.blocks.clone().zip(sums.chunks_exact_mut(BLOCK * BLOCK)) {
-                let rows = BLOCK.min(m - i * BLOCK);
-                let a = &self.packed[BLOCK * (at * m_blocks + i * len)..][..BLOCK * len];
-                let b = &panel[BLOCK * at..][..BLOCK * len];
-                // SAFETY: sizes as demanded, buffers 64-byte aligned, session held.
-                unsafe { micro.block(len, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), rows, at > 0) };
-            }
-        }
-        drop(session);
-        for (i, c) in self.blocks.clone().zip(sums.chunks_exact(BLOCK * BLOCK)) {
+        for i in self.blocks.clone() {
             let rows = BLOCK.min(m - i * BLOCK);
-            for (r, row) in c.chunks_exact(BLOCK).take(rows).enumerate() {
+            let a = &self.packed[i * BLOCK * words..][..BLOCK * words];
+            // SAFETY: sizes as demanded, buffers 64-byte aligned, session held.
+            unsafe { micro.block(words, a.as_ptr(), panel.as_ptr(), sums.as_mut_ptr(), rows, false) };
+            for (r, row) in sums.chunks_exact(BLOCK).take(rows).enumerate() {
                 // SAFETY: each item has its own rows and columns.
                 let c = unsafe { self.c.slice((i * BLOCK + r) * n + self.first, width) };
                 c.copy_from_slice(&row[..width]);
             }
         }
+        drop(session);
     }
 }
 

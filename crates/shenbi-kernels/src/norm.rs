@@ -1,27 +1,40 @@
-//! Batch normalisation fused with its scale, shift and activation, forward and backward.
+//! Batch, instance and group normalisation fused with scale, shift and activation, forward and backward, channels-last.
 //!
-//! One work item is a channel: its planes are read from memory once and from the L2 cache afterwards. Sums are f32 over
-//! short runs and f64 over those, in an order that depends on the shape alone.
+//! Pictures are taken in pieces whose sums, f32, are combined in f64 in an order that depends on the shape alone.
 #![allow(unsafe_code)]
 
 use crate::activation::{Activation, leaky};
+use crate::element::Element;
 use crate::error::{KernelError, expect_len, expect_nonzero};
 use crate::isa::{Isa, Work, active_isa, vectorize};
 use crate::parallel::{SharedMut, for_items};
+use crate::scratch::{self, Slot};
 
-/// Batch normalisation (Ioffe & Szegedy, 2015), plain or conditional (de Vries et al., 2017).
+/// Whose values share a mean and a variance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// One channel of all pictures (batch normalisation; Ioffe & Szegedy, 2015).
+    Batch,
+    /// So many groups of channels of each picture (group normalisation; Wu & He, 2018). As many groups as channels make
+    /// it instance normalisation (Ulyanov et al., 2016).
+    Groups(usize),
+}
+
+/// A normalisation, plain or conditional (de Vries et al., 2017).
 ///
 /// # Shapes
-/// `x`, `y`, `dx`, `dy`: `[batch, channels, plane]` (plane = height x width). `gamma` and `beta`: `[channels]`, or
-/// `[batch, channels]` with `per_sample`. Instance normalisation is the same with batch 1 and batch x channels channels.
+/// `x`, `y`, `dx`, `dy`: `[batch, plane, channels]` (plane = height x width). `gamma` and `beta`: `[channels]`, or
+/// `[batch, channels]` with `per_sample`. Statistics: `[channels]` over the batch, else `[batch, groups]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BatchNorm {
+pub struct Norm {
     /// Pictures.
     pub batch: usize,
     /// Channels.
     pub channels: usize,
-    /// Pixels of one channel of one picture.
+    /// Pixels of one picture.
     pub plane: usize,
+    /// Whose values share statistics.
+    pub over: Over,
     /// Whether every picture has its own scale and shift.
     pub per_sample: bool,
     /// Added to the variance.
@@ -30,20 +43,23 @@ pub struct BatchNorm {
     pub activation: Activation,
 }
 
-/// Per channel, what the forward pass measured and the backward pass needs.
+/// What the forward pass measured and the backward pass needs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BatchNormStats {
+pub struct NormStats {
     /// Mean.
     pub mean: Vec<f32>,
     /// Biased variance (divided by the number of values).
     pub variance: Vec<f32>,
 }
 
-impl BatchNorm {
-    fn shape(&self) -> [usize; 3] {
-        [self.batch, self.channels, self.plane]
-    }
+/// Pixels whose sums are f32 before f64 takes over.
+const PIECE: usize = 512;
+/// Channels side by side.
+const LANES: usize = 32;
+/// Elements of one work item, about.
+const ITEM: usize = 32 * 1024;
 
+impl Norm {
     fn check(
         &self,
         op: &'static str,
@@ -51,8 +67,14 @@ impl BatchNorm {
         affine: &[(&'static str, Option<usize>)],
     ) -> Result<Isa, KernelError> {
         expect_nonzero(op, &[("batch", self.batch), ("channels", self.channels), ("plane", self.plane)])?;
+        if let Over::Groups(groups) = self.over
+            && (groups == 0 || !self.channels.is_multiple_of(groups))
+        {
+            let message = format!("{} channels do not divide into {groups} groups", self.channels);
+            return Err(KernelError::Shape { op, message });
+        }
         for &(name, len) in tensors {
-            expect_len(op, name, len, &self.shape())?;
+            expect_len(op, name, len, &[self.batch, self.plane, self.channels])?;
         }
         let scales = [if self.per_sample { self.batch } else { 1 }, self.channels];
         for &(name, len) in affine {
@@ -63,185 +85,55 @@ impl BatchNorm {
         active_isa()
     }
 
-    /// Where picture `n`'s scale of channel `c` is.
-    #[inline(always)]
-    fn at(&self, n: usize, c: usize) -> usize {
-        if self.per_sample { n * self.channels + c } else { c }
+    /// How many means there are.
+    fn sets(&self) -> usize {
+        match self.over {
+            Over::Batch => self.channels,
+            Over::Groups(groups) => self.batch * groups,
+        }
     }
 
+    /// Which mean is that of channel `c` of picture `n`.
     #[inline(always)]
-    fn plane_of<'a>(&self, x: &'a [f32], n: usize, c: usize) -> &'a [f32] {
-        &x[(n * self.channels + c) * self.plane..][..self.plane]
-    }
-}
-
-/// `y = act((x - mean) / sqrt(variance + eps) * gamma + beta)` with the batch's statistics, which are returned.
-/// A missing `gamma` is 1, a missing `beta` 0.
-///
-/// # Errors
-/// If a slice does not fit its shape or a dimension is zero; then `y` is untouched.
-pub fn batch_norm_forward(
-    g: &BatchNorm,
-    x: &[f32],
-    gamma: Option<&[f32]>,
-    beta: Option<&[f32]>,
-    y: &mut [f32],
-) -> Result<BatchNormStats, KernelError> {
-    let affine = [("gamma", gamma.map(<[f32]>::len)), ("beta", beta.map(<[f32]>::len))];
-    let isa = g.check("batch_norm_forward", &[("x", x.len()), ("y", y.len())], &affine)?;
-    let mut stats = BatchNormStats { mean: vec![0.0; g.channels], variance: vec![0.0; g.channels] };
-    let [mean, variance] = [&mut stats.mean, &mut stats.variance].map(|v| SharedMut::new(v));
-    let y = SharedMut::new(y);
-    for_items(g.channels, |c| {
-        // SAFETY: each item has its own channel.
-        let stats = unsafe { (&mut mean.slice(c, 1)[0], &mut variance.slice(c, 1)[0]) };
-        vectorize(isa, Forward { g: *g, c, x, gamma, beta, measure: true, stats, y });
-    });
-    Ok(stats)
-}
-
-/// The same with given statistics (running averages, for inference).
-///
-/// # Errors
-/// As [`batch_norm_forward`].
-pub fn batch_norm_apply(
-    g: &BatchNorm,
-    x: &[f32],
-    stats: &BatchNormStats,
-    gamma: Option<&[f32]>,
-    beta: Option<&[f32]>,
-    y: &mut [f32],
-) -> Result<(), KernelError> {
-    const OP: &str = "batch_norm_apply";
-    let affine = [("gamma", gamma.map(<[f32]>::len)), ("beta", beta.map(<[f32]>::len))];
-    let isa = g.check(OP, &[("x", x.len()), ("y", y.len())], &affine)?;
-    expect_len(OP, "mean", stats.mean.len(), &[g.channels])?;
-    expect_len(OP, "variance", stats.variance.len(), &[g.channels])?;
-    let y = SharedMut::new(y);
-    for_items(g.channels, |c| {
-        let (mut mean, mut variance) = (stats.mean[c], stats.variance[c]);
-        let stats = (&mut mean, &mut variance);
-        vectorize(isa, Forward { g: *g, c, x, gamma, beta, measure: false, stats, y });
-    });
-    Ok(())
-}
-
-/// Where [`batch_norm_backward`] writes.
-#[derive(Debug)]
-pub struct BatchNormGradients<'a> {
-    /// `[batch, channels, plane]`.
-    pub dx: &'a mut [f32],
-    /// As `gamma`.
-    pub dgamma: Option<&'a mut [f32]>,
-    /// As `beta`.
-    pub dbeta: Option<&'a mut [f32]>,
-}
-
-/// The gradients of [`batch_norm_forward`]; the activation's is recomputed from `x`.
-///
-/// # Errors
-/// As [`batch_norm_forward`].
-pub fn batch_norm_backward(
-    g: &BatchNorm,
-    x: &[f32],
-    stats: &BatchNormStats,
-    gamma: Option<&[f32]>,
-    beta: Option<&[f32]>,
-    dy: &[f32],
-    out: BatchNormGradients<'_>,
-) -> Result<(), KernelError> {
-    const OP: &str = "batch_norm_backward";
-    let affine = [
-        ("gamma", gamma.map(<[f32]>::len)),
-        ("beta", beta.map(<[f32]>::len)),
-        ("dgamma", out.dgamma.as_ref().map(|v| v.len())),
-        ("dbeta", out.dbeta.as_ref().map(|v| v.len())),
-    ];
-    let isa = g.check(OP, &[("x", x.len()), ("dy", dy.len()), ("dx", out.dx.len())], &affine)?;
-    expect_len(OP, "mean", stats.mean.len(), &[g.channels])?;
-    expect_len(OP, "variance", stats.variance.len(), &[g.channels])?;
-    let dx = SharedMut::new(out.dx);
-    let [dgamma, dbeta] = [out.dgamma, out.dbeta].map(|v| v.map(SharedMut::new));
-    for_items(g.channels, |c| {
-        vectorize(isa, Backward { g: *g, c, x, stats, gamma, beta, dy, dx, dgamma, dbeta });
-    });
-    Ok(())
-}
-
-/// Lanes of the sums: the same on every instruction set, so the results are too.
-const LANES: usize = 32;
-/// Values that are added up in f32 before f64 takes over.
-const RUN: usize = 1024;
-
-/// Sums of `f(x, y)` over two slices.
-#[inline(always)]
-fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> (f32, f32)) -> (f64, f64) {
-    let mut total = (0.0, 0.0);
-    for (x, y) in x.chunks(RUN).zip(y.chunks(RUN)) {
-        let (mut a, mut b) = ([0.0f32; LANES], [0.0f32; LANES]);
-        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-        for (x, y) in x.iter().zip(y) {
-            for i in 0..LANES {
-                let (p, q) = f(x[i], y[i]);
-                a[i] += p;
-                b[i] += q;
-            }
+    fn set(&self, n: usize, c: usize) -> usize {
+        match self.over {
+            Over::Batch => c,
+            Over::Groups(groups) => n * groups + c / (self.channels / groups),
         }
-        for (i, (&x, &y)) in x_rest.iter().zip(y_rest).enumerate() {
-            let (p, q) = f(x, y);
-            a[i] += p;
-            b[i] += q;
-        }
-        total.0 += a.iter().map(|&v| f64::from(v)).sum::<f64>();
-        total.1 += b.iter().map(|&v| f64::from(v)).sum::<f64>();
     }
-    total
-}
 
-struct Forward<'a> {
-    g: BatchNorm,
-    c: usize,
-    x: &'a [f32],
-    gamma: Option<&'a [f32]>,
-    beta: Option<&'a [f32]>,
-    measure: bool,
-    stats: (&'a mut f32, &'a mut f32),
-    y: SharedMut<'a, f32>,
-}
+    /// Values that share a mean.
+    fn count(&self) -> f64 {
+        (self.batch * self.plane * self.channels / self.sets()) as f64
+    }
 
-impl Work for Forward<'_> {
+    fn pieces(&self) -> usize {
+        self.batch * self.plane.div_ceil(PIECE)
+    }
+
+    /// Picture and first element of a piece, and its pixels.
     #[inline(always)]
-    fn run(self) {
-        let Self { g, c, x, .. } = self;
-        let (mean_out, variance_out) = self.stats;
-        if self.measure {
-            let count = (g.batch * g.plane) as f64;
-            let planes = || (0..g.batch).map(|n| g.plane_of(x, n, c));
-            let mut sum = 0.0;
-            for p in planes() {
-                sum += sum2(p, p, |x, _| (x, 0.0)).0;
-            }
-            let mean = (sum / count) as f32;
-            // The second sum corrects for the mean's rounding.
-            let (mut first, mut second) = (0.0, 0.0);
-            for p in planes() {
-                let (d, s) = sum2(p, p, |x, _| (x - mean, (x - mean) * (x - mean)));
-                first += d;
-                second += s;
-            }
-            *mean_out = mean;
-            *variance_out = ((second - first * first / count) / count) as f32;
-        }
-        let (mean, rstd) = (*mean_out, inverse_std(*variance_out, g.eps));
-        let slope = g.activation.slope();
-        for n in 0..g.batch {
-            let scale = self.gamma.map_or(1.0, |v| v[g.at(n, c)]) * rstd;
-            let shift = self.beta.map_or(0.0, |v| v[g.at(n, c)]);
-            // SAFETY: each item has its own channel.
-            let y = unsafe { self.y.slice((n * g.channels + c) * g.plane, g.plane) };
-            for (y, &x) in y.iter_mut().zip(g.plane_of(x, n, c)) {
-                *y = leaky((x - mean) * scale + shift, slope);
-            }
+    fn piece(&self, i: usize) -> (usize, usize, usize) {
+        let each = self.plane.div_ceil(PIECE);
+        let (n, first) = (i / each, i % each * PIECE);
+        (n, (n * self.plane + first) * self.channels, PIECE.min(self.plane - first))
+    }
+
+    /// Runs `f` on every piece, some of them at a time.
+    fn for_pieces(&self, f: impl Fn(usize) + Sync + Send) {
+        let some = (ITEM / (self.channels * self.plane.min(PIECE))).max(1);
+        for_items(self.pieces().div_ceil(some), |i| (i * some..self.pieces().min((i + 1) * some)).for_each(&f));
+    }
+
+    /// Scale and shift of picture `n`'s channels: `y = x * scale + shift`.
+    #[inline(always)]
+    fn affine(&self, n: usize, stats: &NormStats, gamma: Option<&[f32]>, beta: Option<&[f32]>, out: &mut [f32]) {
+        let (scale, shift) = out.split_at_mut(self.channels);
+        for c in 0..self.channels {
+            let (set, at) = (self.set(n, c), if self.per_sample { n * self.channels + c } else { c });
+            let rstd = inverse_std(stats.variance[set], self.eps);
+            scale[c] = gamma.map_or(1.0, |v| v[at]) * rstd;
+            shift[c] = beta.map_or(0.0, |v| v[at]) - stats.mean[set] * scale[c];
         }
     }
 }
@@ -251,73 +143,337 @@ fn inverse_std(variance: f32, eps: f32) -> f32 {
     (1.0 / (f64::from(variance) + f64::from(eps)).sqrt()) as f32
 }
 
-struct Backward<'a> {
-    g: BatchNorm,
-    c: usize,
-    x: &'a [f32],
-    stats: &'a BatchNormStats,
-    gamma: Option<&'a [f32]>,
-    beta: Option<&'a [f32]>,
-    dy: &'a [f32],
-    dx: SharedMut<'a, f32>,
-    dgamma: Option<SharedMut<'a, f32>>,
-    dbeta: Option<SharedMut<'a, f32>>,
+/// `y = act((x - mean) / sqrt(variance + eps) * gamma + beta)` with `x`'s own statistics, which are returned.
+/// A missing `gamma` is 1, a missing `beta` 0.
+///
+/// # Errors
+/// If a slice does not fit its shape or a dimension is zero; then `y` is untouched.
+pub fn norm_forward<E: Element>(
+    g: &Norm,
+    x: &[E],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    y: &mut [E],
+) -> Result<NormStats, KernelError> {
+    let affine = [("gamma", gamma.map(<[f32]>::len)), ("beta", beta.map(<[f32]>::len))];
+    let isa = g.check("norm_forward", &[("x", x.len()), ("y", y.len())], &affine)?;
+    let stats = measure(g, isa, x);
+    apply(g, isa, x, &stats, gamma, beta, y);
+    Ok(stats)
 }
 
-impl Work for Backward<'_> {
-    /// With x^ = (x - mean) / std, z = gamma x^ + beta, dz = act'(z) dy and means over the channel's values:
-    /// `dx = (gamma dz - mean(gamma dz) - x^ mean(gamma dz x^)) / std`.
-    #[inline(always)]
-    fn run(self) {
-        let Self { g, c, x, dy, .. } = self;
-        let (mean, rstd) = (self.stats.mean[c], inverse_std(self.stats.variance[c], g.eps));
-        let slope = g.activation.slope();
-        let gamma = |n: usize| self.gamma.map_or(1.0, |v| v[g.at(n, c)]);
-        let beta = |n: usize| self.beta.map_or(0.0, |v| v[g.at(n, c)]);
-        let (mut sum, mut dot, mut all_dgamma, mut all_dbeta) = (0.0f64, 0.0f64, 0.0f64, 0.0f64);
-        for n in 0..g.batch {
-            let (scale, shift) = (gamma(n) * rstd, beta(n));
-            let (s, d) = sum2(g.plane_of(x, n, c), g.plane_of(dy, n, c), |x, dy| {
-                let centred = x - mean;
-                let dz = if centred * scale + shift > 0.0 { dy } else { dy * slope };
-                (dz, dz * centred)
-            });
-            let d = d * f64::from(rstd);
-            sum += s * f64::from(gamma(n));
-            dot += d * f64::from(gamma(n));
-            all_dgamma += d;
-            all_dbeta += s;
-            if g.per_sample {
-                self.write(n, d, s);
+/// The same with given statistics (running averages, for inference).
+///
+/// # Errors
+/// As [`norm_forward`].
+pub fn norm_apply<E: Element>(
+    g: &Norm,
+    x: &[E],
+    stats: &NormStats,
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    y: &mut [E],
+) -> Result<(), KernelError> {
+    const OP: &str = "norm_apply";
+    let affine = [("gamma", gamma.map(<[f32]>::len)), ("beta", beta.map(<[f32]>::len))];
+    let isa = g.check(OP, &[("x", x.len()), ("y", y.len())], &affine)?;
+    expect_len(OP, "mean", stats.mean.len(), &[g.sets()])?;
+    expect_len(OP, "variance", stats.variance.len(), &[g.sets()])?;
+    apply(g, isa, x, stats, gamma, beta, y);
+    Ok(())
+}
+
+/// Where [`norm_backward`] writes.
+#[derive(Debug)]
+pub struct NormGradients<'a, E> {
+    /// As `x`.
+    pub dx: &'a mut [E],
+    /// As `gamma`.
+    pub dgamma: Option<&'a mut [f32]>,
+    /// As `beta`.
+    pub dbeta: Option<&'a mut [f32]>,
+}
+
+/// The gradients of [`norm_forward`]; the activation's is recomputed from `x`.
+///
+/// With x^ = (x - mean) / std, z = gamma x^ + beta, dz = act'(z) dy and means over the values that share statistics:
+/// `dx = (gamma dz - mean(gamma dz) - x^ mean(gamma dz x^)) / std`.
+///
+/// # Errors
+/// As [`norm_forward`].
+pub fn norm_backward<E: Element>(
+    g: &Norm,
+    x: &[E],
+    stats: &NormStats,
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    dy: &[E],
+    mut out: NormGradients<'_, E>,
+) -> Result<(), KernelError> {
+    const OP: &str = "norm_backward";
+    let affine = [
+        ("gamma", gamma.map(<[f32]>::len)),
+        ("beta", beta.map(<[f32]>::len)),
+        ("dgamma", out.dgamma.as_ref().map(|v| v.len())),
+        ("dbeta", out.dbeta.as_ref().map(|v| v.len())),
+    ];
+    let isa = g.check(OP, &[("x", x.len()), ("dy", dy.len()), ("dx", out.dx.len())], &affine)?;
+    expect_len(OP, "mean", stats.mean.len(), &[g.sets()])?;
+    expect_len(OP, "variance", stats.variance.len(), &[g.sets()])?;
+
+    let mut sums = scratch::take(Slot::Accumulators, g.pieces() * 2 * g.channels);
+    let shared = SharedMut::new(sums.as_f32_mut());
+    g.for_pieces(|i| {
+        // SAFETY: each piece has its own sums.
+        let sums = unsafe { shared.slice(i * 2 * g.channels, 2 * g.channels) };
+        vectorize(isa, Dots { g, i, x, dy, stats, gamma, beta, sums });
+    });
+
+    // Per set: the means of gamma dz and gamma dz (x - mean); per channel (and picture): the gradients.
+    let mut means = vec![(0.0f64, 0.0f64); g.sets()];
+    let mut channel = vec![(0.0f64, 0.0f64); if g.per_sample { g.batch * g.channels } else { g.channels }];
+    for (i, sums) in sums.as_f32_mut().chunks_exact(2 * g.channels).take(g.pieces()).enumerate() {
+        let n = g.piece(i).0;
+        for c in 0..g.channels {
+            let (set, at) = (g.set(n, c), if g.per_sample { n * g.channels + c } else { c });
+            let rstd = f64::from(inverse_std(stats.variance[set], g.eps));
+            let (sum, dot) = (f64::from(sums[c]), f64::from(sums[g.channels + c]));
+            let scale = f64::from(gamma.map_or(1.0, |v| v[at])) * rstd;
+            means[set].0 += sum * scale;
+            means[set].1 += dot * scale * rstd * rstd;
+            channel[at].0 += dot * rstd;
+            channel[at].1 += sum;
+        }
+    }
+    for (to, from) in out.dgamma.iter_mut().flat_map(|v| v.iter_mut()).zip(&channel) {
+        *to = from.0 as f32;
+    }
+    for (to, from) in out.dbeta.iter_mut().flat_map(|v| v.iter_mut()).zip(&channel) {
+        *to = from.1 as f32;
+    }
+    let means: Vec<_> =
+        means.iter().map(|&(sum, dot)| ((sum / g.count()) as f32, (dot / g.count()) as f32)).collect();
+    let dx = SharedMut::new(out.dx);
+    g.for_pieces(|i| {
+        let (_, at, pixels) = g.piece(i);
+        // SAFETY: each piece has its own pixels.
+        let dx = unsafe { dx.slice(at, pixels * g.channels) };
+        vectorize(isa, Backward { g, i, x, dy, stats, gamma, beta, means: &means, dx });
+    });
+    Ok(())
+}
+
+/// Mean and variance of each set.
+fn measure<E: Element>(g: &Norm, isa: Isa, x: &[E]) -> NormStats {
+    let mut moments = scratch::take(Slot::Accumulators, g.pieces() * 2 * g.channels);
+    let shared = SharedMut::new(moments.as_f32_mut());
+    g.for_pieces(|i| {
+        let (_, at, pixels) = g.piece(i);
+        // SAFETY: each piece has its own moments.
+        let out = unsafe { shared.slice(i * 2 * g.channels, 2 * g.channels) };
+        vectorize(isa, Moments { channels: g.channels, x: &x[at..at + pixels * g.channels], out });
+    });
+    // Pieces are combined exactly (Chan, Golub & LeVeque, 1983).
+    let moments = &moments.as_f32_mut()[..g.pieces() * 2 * g.channels];
+    let each = |mut f: Box<dyn FnMut(usize, f64, f64, f64) + '_>| {
+        for (i, piece) in moments.chunks_exact(2 * g.channels).enumerate() {
+            let (n, _, pixels) = g.piece(i);
+            for c in 0..g.channels {
+                f(g.set(n, c), pixels as f64, f64::from(piece[c]), f64::from(piece[g.channels + c]));
             }
         }
-        if !g.per_sample {
-            self.write(0, all_dgamma, all_dbeta);
+    };
+    let (mut mean, mut square) = (vec![0.0f64; g.sets()], vec![0.0f64; g.sets()]);
+    each(Box::new(|set, pixels, m, _| mean[set] += m * pixels / g.count()));
+    each(Box::new(|set, pixels, m, s| square[set] += s + pixels * (m - mean[set]) * (m - mean[set])));
+    NormStats {
+        mean: mean.iter().map(|&m| m as f32).collect(),
+        variance: square.iter().map(|s| (s / g.count()) as f32).collect(),
+    }
+}
+
+fn apply<E: Element>(
+    g: &Norm,
+    isa: Isa,
+    x: &[E],
+    stats: &NormStats,
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    y: &mut [E],
+) {
+    let y = SharedMut::new(y);
+    g.for_pieces(|i| {
+        let (_, at, pixels) = g.piece(i);
+        // SAFETY: each piece has its own pixels.
+        let y = unsafe { y.slice(at, pixels * g.channels) };
+        vectorize(isa, Apply { g, i, x: &x[at..at + pixels * g.channels], stats, gamma, beta, y });
+    });
+}
+
+/// Up to 32 channels of one pixel.
+#[inline(always)]
+fn lanes<E: Element>(from: &[E], width: usize) -> [f32; LANES] {
+    let mut values = [0.0; LANES];
+    if width == LANES {
+        let from: &[E] = &from[..LANES];
+        for i in 0..LANES {
+            values[i] = from[i].to_f32();
         }
-        let count = (g.batch * g.plane) as f64;
-        let mean_sum = (sum / count) as f32 * rstd;
-        let mean_dot = (dot / count) as f32 * rstd * rstd;
-        for n in 0..g.batch {
-            let (scale, shift) = (gamma(n) * rstd, beta(n));
-            // SAFETY: each item has its own channel.
-            let dx = unsafe { self.dx.slice((n * g.channels + c) * g.plane, g.plane) };
-            let inputs = g.plane_of(x, n, c).iter().zip(g.plane_of(dy, n, c));
-            for (dx, (&x, &dy)) in dx.iter_mut().zip(inputs) {
-                let centred = x - mean;
-                let dz = if centred * scale + shift > 0.0 { dy } else { dy * slope };
-                *dx = dz * scale - mean_sum - centred * mean_dot;
+    } else {
+        for (v, f) in values.iter_mut().zip(&from[..width]) {
+            *v = f.to_f32();
+        }
+    }
+    values
+}
+
+/// Mean of each channel over a piece, and the sum of squared distances from it.
+struct Moments<'a, E> {
+    channels: usize,
+    x: &'a [E],
+    /// `[2][channels]`.
+    out: &'a mut [f32],
+}
+
+impl<E: Element> Work for Moments<'_, E> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { channels, x, out } = self;
+        let pixels = x.len() / channels;
+        for c in (0..channels).step_by(LANES) {
+            let width = LANES.min(channels - c);
+            let mut sum = [0.0f32; LANES];
+            for p in 0..pixels {
+                let v = lanes(&x[p * channels + c..], width);
+                for i in 0..LANES {
+                    sum[i] += v[i];
+                }
+            }
+            let mean = sum.map(|s| s / pixels as f32);
+            let (mut first, mut second) = ([0.0f32; LANES], [0.0f32; LANES]);
+            for p in 0..pixels {
+                let v = lanes(&x[p * channels + c..], width);
+                for i in 0..LANES {
+                    let d = v[i] - mean[i];
+                    first[i] += d;
+                    second[i] += d * d;
+                }
+            }
+            // The first moment about the rounded mean corrects it.
+            for i in 0..width {
+                let correction = first[i] / pixels as f32;
+                out[c + i] = mean[i] + correction;
+                out[channels + c + i] = second[i] - correction * first[i];
             }
         }
     }
 }
 
-impl Backward<'_> {
+struct Apply<'a, E> {
+    g: &'a Norm,
+    i: usize,
+    x: &'a [E],
+    stats: &'a NormStats,
+    gamma: Option<&'a [f32]>,
+    beta: Option<&'a [f32]>,
+    y: &'a mut [E],
+}
+
+impl<E: Element> Work for Apply<'_, E> {
     #[inline(always)]
-    fn write(&self, n: usize, dgamma: f64, dbeta: f64) {
-        for (to, value) in [(self.dgamma, dgamma), (self.dbeta, dbeta)] {
-            if let Some(to) = to {
-                // SAFETY: each item has its own channel.
-                unsafe { to.slice(self.g.at(n, self.c), 1) }.fill(value as f32);
+    fn run(self) {
+        let (g, slope) = (self.g, self.g.activation.slope());
+        let mut affine = scratch::take(Slot::Row, 2 * g.channels);
+        let affine = affine.as_f32_mut();
+        g.affine(g.piece(self.i).0, self.stats, self.gamma, self.beta, affine);
+        let (scale, shift) = affine.split_at(g.channels);
+        for (y, x) in self.y.chunks_exact_mut(g.channels).zip(self.x.chunks_exact(g.channels)) {
+            for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                *y = E::from_f32(leaky(x.to_f32() * scale + shift, slope));
+            }
+        }
+    }
+}
+
+/// Sums of dz and dz (x - mean) over a piece.
+struct Dots<'a, E> {
+    g: &'a Norm,
+    i: usize,
+    x: &'a [E],
+    dy: &'a [E],
+    stats: &'a NormStats,
+    gamma: Option<&'a [f32]>,
+    beta: Option<&'a [f32]>,
+    /// `[2][channels]`.
+    sums: &'a mut [f32],
+}
+
+impl<E: Element> Work for Dots<'_, E> {
+    #[inline(always)]
+    fn run(self) {
+        let (g, slope) = (self.g, self.g.activation.slope());
+        let (n, at, pixels) = g.piece(self.i);
+        let mut affine = scratch::take(Slot::Row, 2 * g.channels);
+        let affine = affine.as_f32_mut();
+        g.affine(n, self.stats, self.gamma, self.beta, affine);
+        for c in (0..g.channels).step_by(LANES) {
+            let width = LANES.min(g.channels - c);
+            let (scale, shift) = (lanes(&affine[c..], width), lanes(&affine[g.channels + c..], width));
+            let mut mean = [0.0f32; LANES];
+            mean.iter_mut().take(width).enumerate().for_each(|(i, m)| *m = self.stats.mean[g.set(n, c + i)]);
+            let (mut sum, mut dot) = ([0.0f32; LANES], [0.0f32; LANES]);
+            for p in 0..pixels {
+                let x = lanes(&self.x[at + p * g.channels + c..], width);
+                let dy = lanes(&self.dy[at + p * g.channels + c..], width);
+                for i in 0..LANES {
+                    let dz = if x[i] * scale[i] + shift[i] > 0.0 { dy[i] } else { dy[i] * slope };
+                    sum[i] += dz;
+                    dot[i] += dz * (x[i] - mean[i]);
+                }
+            }
+            self.sums[c..c + width].copy_from_slice(&sum[..width]);
+            self.sums[g.channels + c..][..width].copy_from_slice(&dot[..width]);
+        }
+    }
+}
+
+struct Backward<'a, E> {
+    g: &'a Norm,
+    i: usize,
+    x: &'a [E],
+    dy: &'a [E],
+    stats: &'a NormStats,
+    gamma: Option<&'a [f32]>,
+    beta: Option<&'a [f32]>,
+    /// Of each set: mean of gamma dz / std, and of gamma dz (x - mean) / std^3.
+    means: &'a [(f32, f32)],
+    dx: &'a mut [E],
+}
+
+impl<E: Element> Work for Backward<'_, E> {
+    #[inline(always)]
+    fn run(self) {
+        let (g, slope) = (self.g, self.g.activation.slope());
+        let (n, at, pixels) = g.piece(self.i);
+        let mut buffer = scratch::take(Slot::Row, 4 * g.channels);
+        let (affine, rest) = buffer.as_f32_mut().split_at_mut(2 * g.channels);
+        g.affine(n, self.stats, self.gamma, self.beta, affine);
+        let (scale, shift) = affine.split_at(g.channels);
+        // dx = scale dz - (constant + x linear)
+        let (linear, constant) = rest.split_at_mut(g.channels);
+        for c in 0..g.channels {
+            let (sum, dot) = self.means[g.set(n, c)];
+            linear[c] = dot;
+            constant[c] = sum - self.stats.mean[g.set(n, c)] * dot;
+        }
+        let len = pixels * g.channels;
+        let inputs = self.x[at..at + len].chunks_exact(g.channels).zip(self.dy[at..at + len].chunks_exact(g.channels));
+        for (dx, (x, dy)) in self.dx.chunks_exact_mut(g.channels).zip(inputs) {
+            let factors = scale.iter().zip(shift).zip(linear.iter().zip(&*constant));
+            for (((dx, x), dy), ((scale, shift), (linear, constant))) in dx.iter_mut().zip(x).zip(dy).zip(factors) {
+                let (x, dy) = (x.to_f32(), dy.to_f32());
+                let dz = if x * scale + shift > 0.0 { dy } else { dy * slope };
+                *dx = E::from_f32(dz * scale - (constant + x * linear));
             }
         }
     }

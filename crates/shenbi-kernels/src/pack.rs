@@ -1,8 +1,7 @@
 //! From f32 slices to packed words (see [`crate::isa`]): conversion, A blocks, transposition.
 #![allow(unsafe_code)]
 
-use crate::isa::{BLOCK, Layout, Micro, Parts, Precision};
-use crate::parallel::SharedMut;
+use crate::isa::{BLOCK, Micro, Precision};
 use std::cmp::Ordering;
 
 /// The nearest bf16, ties to even; a NaN stays a NaN.
@@ -77,50 +76,25 @@ pub(crate) fn run_to_words(micro: Micro, values: &[f32], out: &mut [u32]) {
     }
 }
 
-/// Writes one row of `k` words to its place in an A block.
+/// Writes one row of words to its place in an A block.
 #[inline(always)]
-fn place_row(layout: Layout, row: usize, words: &[u32], block: &mut [u32]) {
-    match layout {
-        Layout::Tiles => {
-            for (tiles, words) in block.chunks_exact_mut(512).zip(words.chunks_exact(16)) {
-                tiles[row * 16..][..16].copy_from_slice(words);
-            }
-        }
-        Layout::Strips => {
-            let strip = &mut block[row / 8 * 8 * words.len()..][..8 * words.len()];
-            for (group, &w) in strip.chunks_exact_mut(8).zip(words) {
-                group[row % 8] = w;
-            }
-        }
+fn place_row(row: usize, words: &[u32], block: &mut [u32]) {
+    for (step, words) in block.chunks_exact_mut(512).zip(words.chunks_exact(16)) {
+        step[row * 16..][..16].copy_from_slice(words);
     }
 }
 
-/// Packs block `block` of `blocks` of an A operand, whose row r (of `rows`) is made by `fill(r, words)`; the other rows
-/// become zero. `row` is scratch of the parts' total length.
-///
-/// # Safety
-/// No one else uses this block of `packed` meanwhile.
+/// Packs an A block whose row r (of `rows`) is made by `fill(r, words)`; the other rows become zero. `row` is scratch of
+/// the row's length.
 #[inline(always)]
-pub(crate) unsafe fn pack_a_block(
-    layout: Layout,
-    parts: Parts,
-    [block, blocks]: [usize; 2],
-    rows: usize,
-    row: &mut [u32],
-    packed: SharedMut<'_, u32>,
-    mut fill: impl FnMut(usize, &mut [u32]),
-) {
+pub(crate) fn pack_a_block(rows: usize, row: &mut [u32], packed: &mut [u32], mut fill: impl FnMut(usize, &mut [u32])) {
     for r in 0..BLOCK {
         match r.cmp(&rows) {
             Ordering::Less => fill(r, row),
             Ordering::Equal => row.fill(0),
             Ordering::Greater => {}
         }
-        for (at, len) in parts.iter() {
-            // SAFETY: this block's words, which are the caller's to write.
-            let out = unsafe { packed.slice(BLOCK * (at * blocks + block * len), BLOCK * len) };
-            place_row(layout, r, &row[at..at + len], out);
-        }
+        place_row(r, row, packed);
     }
 }
 
@@ -140,9 +114,9 @@ pub(crate) fn transpose(
             let (height, width) = (16.min(rows - i), 16.min(columns - j));
             let (src, out) = (&src[i * src_stride + j..], &mut out[j * out_stride + i..]);
             #[cfg(target_arch = "x86_64")]
-            if height == 16 && width == 16 && matches!(micro.isa, crate::isa::Isa::Amx | crate::isa::Isa::Avx512) {
+            if matches!(micro.isa, crate::isa::Isa::Amx | crate::isa::Isa::Avx512) {
                 // SAFETY: both ISAs imply AVX-512 F; the function checks the slices' lengths.
-                unsafe { crate::isa::avx512::transpose16(src, src_stride, out, out_stride) };
+                unsafe { crate::isa::avx512::transpose16(src, src_stride, out, out_stride, [height, width]) };
                 continue;
             }
             for i in 0..height {
@@ -153,4 +127,30 @@ pub(crate) fn transpose(
         }
     }
     let _ = micro;
+}
+
+/// The B panel whose row i along k is the 32 f32 at `stage[row(i)..]`, for i < `k`, and zero beyond.
+#[inline(always)]
+pub(crate) fn pair_panel(
+    micro: Micro,
+    k: usize,
+    stage: &[u32],
+    row: impl Fn(usize) -> usize,
+    panel: &mut [u32],
+) {
+    let per_word = micro.per_word();
+    let floats = |i: usize| -> [f32; BLOCK] {
+        let from = &stage[row(i)..][..BLOCK];
+        std::array::from_fn(|j| f32::from_bits(from[j]))
+    };
+    for (i, out) in panel.chunks_exact_mut(BLOCK).enumerate() {
+        let at = i * per_word;
+        if at >= k {
+            out.fill(0);
+            continue;
+        }
+        let low = floats(at);
+        let high = if per_word == 2 && at + 1 < k { floats(at + 1) } else { [0.0; BLOCK] };
+        rows_to_words(micro, &low, Some(&high), out);
+    }
 }

@@ -38,10 +38,6 @@ impl<'a, T> SharedMut<'a, T> {
         Self { ptr: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
-    pub(crate) fn len(self) -> usize {
-        self.len
-    }
-
     /// The part `start..start + len`, still shared. Bounds are checked.
     #[inline(always)]
     pub(crate) fn part(self, start: usize, len: usize) -> Self {

@@ -1,6 +1,7 @@
 //! Reused work buffers: each thread keeps the ones it had, so that a call after the first allocates next to nothing.
 #![allow(unsafe_code)]
 
+use crate::element::Element;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
@@ -20,12 +21,14 @@ pub(crate) enum Slot {
     Phases,
     /// One row while it is packed.
     Row,
-    /// Offsets.
+    /// Where pixels are.
     Table,
+    /// Where taps are.
+    Offsets,
     /// Sums that live across work items.
     Accumulators,
 }
-const SLOTS: usize = 8;
+const SLOTS: usize = 9;
 
 /// 64 bytes: a cache line, an AVX-512 register, a tile row.
 #[derive(Clone, Copy)]
@@ -77,6 +80,13 @@ impl DerefMut for Buffer {
 }
 
 impl Buffer {
+    /// The words seen as elements, as many as fit (every bit pattern is one).
+    pub(crate) fn elements<T: Element>(&mut self) -> &mut [T] {
+        let len = self.words * size_of::<u32>() / size_of::<T>();
+        // SAFETY: f32 and bf16 need no more alignment than a line, divide its size, and take every bit pattern.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) }
+    }
+
     /// The words seen as f32 (every bit pattern is one).
     pub(crate) fn as_f32_mut(&mut self) -> &mut [f32] {
         // SAFETY: u32 and f32 have the same size and alignment, and every bit pattern is valid for both.

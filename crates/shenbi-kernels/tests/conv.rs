@@ -34,39 +34,62 @@ fn check_all(g: &Conv2d, isa: Isa, p: Precision) {
         want[1][xi].add(rdy[yi] * rw[wi]);
         want[2][wi].add(rdy[yi] * rx[xi]);
     });
-    let [oh, ow] = g.out_size().unwrap();
     let mut with_bias = [want[0].clone(), want[1].clone()];
-    with_bias[0].iter_mut().enumerate().for_each(|(i, s)| s.add(out_bias[i / (oh * ow) % g.out_channels].into()));
-    with_bias[1].iter_mut().enumerate().for_each(|(i, s)| s.add(in_bias[i / (g.in_h * g.in_w) % g.in_channels].into()));
+    with_bias[0].iter_mut().enumerate().for_each(|(i, s)| s.add(out_bias[i % g.out_channels].into()));
+    with_bias[1].iter_mut().enumerate().for_each(|(i, s)| s.add(in_bias[i % g.in_channels].into()));
     with_isa(isa, || {
         let mut y = vec![f32::NAN; n.y];
-        conv2d_forward(g, &x, &w, None, &mut y, p).unwrap();
+        conv2d_forward(g, &x, &w, None, Activation::None, &mut y, p).unwrap();
         assert_close(&format!("forward {what}"), &y, &want[0]);
-        conv2d_forward(g, &x, &w, Some(&out_bias), &mut y, p).unwrap();
+        conv2d_forward(g, &x, &w, Some(&out_bias), Activation::None, &mut y, p).unwrap();
         assert_close(&format!("forward+bias {what}"), &y, &with_bias[0]);
         let mut activated = vec![f32::NAN; n.y];
         let act = Activation::LeakyRelu(0.2);
-        conv2d_forward_act(g, &x, &w, Some(&out_bias), act, &mut activated, p).unwrap();
+        conv2d_forward(g, &x, &w, Some(&out_bias), act, &mut activated, p).unwrap();
         activation_forward(act, &y.clone(), &mut y).unwrap();
         assert!(activated == y, "forward+bias+act {what}");
-        conv_transpose2d_backward_data(g, &x, &w, &mut y, p).unwrap();
-        assert_close(&format!("transposed data {what}"), &y, &want[0]);
         let mut dx = vec![f32::NAN; n.x];
-        conv2d_backward_data(g, &dy, &w, &mut dx, p).unwrap();
+        conv2d_backward_data(g, &dy, &w, None, Activation::None, &mut dx, p).unwrap();
         assert_close(&format!("data {what}"), &dx, &want[1]);
-        conv_transpose2d_forward(g, &dy, &w, Some(&in_bias), &mut dx, p).unwrap();
-        assert_close(&format!("transposed forward {what}"), &dx, &with_bias[1]);
+        conv2d_backward_data(g, &dy, &w, Some(&in_bias), Activation::None, &mut dx, p).unwrap();
+        assert_close(&format!("data+bias {what}"), &dx, &with_bias[1]);
         let mut activated = vec![f32::NAN; n.x];
-        conv_transpose2d_forward_act(g, &dy, &w, Some(&in_bias), Activation::Relu, &mut activated, p).unwrap();
-        assert!(activated.iter().zip(&dx).all(|(a, x)| *a == x.max(0.0)), "transposed forward+act {what}");
+        conv2d_backward_data(g, &dy, &w, Some(&in_bias), Activation::Relu, &mut activated, p).unwrap();
+        assert!(activated.iter().zip(&dx).all(|(a, x)| *a == x.max(0.0)), "data+bias+act {what}");
         let mut dw = vec![f32::NAN; n.w];
         conv2d_backward_weights(g, &x, &dy, &mut dw, p).unwrap();
         assert_close(&format!("weights {what}"), &dw, &want[2]);
-        dw.fill(f32::NAN);
-        conv_transpose2d_backward_weights(g, &dy, &x, &mut dw, p).unwrap();
-        assert_close(&format!("transposed weights {what}"), &dw, &want[2]);
+        check_storage(g, [&x, &w, &dy], p, &what);
     })
     .unwrap();
+}
+
+/// bf16 in memory and gates say what f32 in memory says of the same numbers.
+fn check_storage(g: &Conv2d, [x, w, dy]: [&[f32]; 3], p: Precision, what: &str) {
+    let n = sizes(g);
+    let narrow = |v: &[f32]| v.iter().map(|&v| bf16::from_f32(v)).collect::<Vec<_>>();
+    let wide = |v: &[bf16]| v.iter().map(|v| v.to_f32()).collect::<Vec<_>>();
+    let (x, dy) = (narrow(x), narrow(dy));
+    let (x32, dy32) = (wide(&x), wide(&dy));
+    let (mut y, mut y32) = (vec![bf16::NAN; n.y], vec![f32::NAN; n.y]);
+    conv2d_forward(g, &x, w, None, Activation::None, &mut y, p).unwrap();
+    conv2d_forward(g, &x32, w, None, Activation::None, &mut y32, p).unwrap();
+    assert!(y == narrow(&y32), "bf16 forward {what}");
+    let gated: Vec<f32> =
+        dy32.iter().zip(&y).map(|(d, y)| if y.to_f32() > 0.0 { *d } else { bf16::from_f32(d * 0.25).to_f32() }).collect();
+    let gate = Input { values: &dy[..], gate: Some((&y[..], 0.25)) };
+    let (mut dx, mut dx32) = (vec![bf16::NAN; n.x], vec![f32::NAN; n.x]);
+    conv2d_backward_data(g, gate, w, None, Activation::None, &mut dx, p).unwrap();
+    conv2d_backward_data(g, &gated, w, None, Activation::None, &mut dx32, p).unwrap();
+    assert!(dx == narrow(&dx32), "gated data {what}");
+    let (mut dw, mut dw32) = (vec![f32::NAN; n.w], vec![f32::NAN; n.w]);
+    conv2d_backward_weights(g, &x, gate, &mut dw, p).unwrap();
+    conv2d_backward_weights(g, &x32, &gated, &mut dw32, p).unwrap();
+    assert!(dw == dw32, "gated weights {what}");
+    let (mut db, mut db32) = (vec![f32::NAN; g.out_channels], vec![f32::NAN; g.out_channels]);
+    channel_sum(gate, &mut db).unwrap();
+    channel_sum(&gated, &mut db32).unwrap();
+    assert!(db == db32, "gated sum {what}");
 }
 
 #[test]
@@ -146,8 +169,8 @@ proptest! {
         let n = sizes(&g);
         let (x, w, y) = (values(n.x, 7), values(n.w, 8), values(n.y, 9));
         let (mut cx, mut ty, mut dw) = (vec![0.0; n.y], vec![0.0; n.x], vec![0.0; n.w]);
-        conv2d_forward(&g, &x, &w, None, &mut cx, Precision::F32).unwrap();
-        conv_transpose2d_forward(&g, &y, &w, None, &mut ty, Precision::F32).unwrap();
+        conv2d_forward(&g, &x, &w, None, Activation::None, &mut cx, Precision::F32).unwrap();
+        conv2d_backward_data(&g, &y, &w, None, Activation::None, &mut ty, Precision::F32).unwrap();
         conv2d_backward_weights(&g, &x, &y, &mut dw, Precision::F32).unwrap();
         let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
         let (a, b, c) = (dot(&cx, &y), dot(&x, &ty), dot(&w, &dw));
@@ -166,10 +189,10 @@ proptest! {
         for isa in available_isas() {
             for p in PRECISIONS {
                 with_isa(isa, || {
-                    conv2d_forward(&g, &x, &w, Some(&bias), &mut oy, p).unwrap();
-                    conv2d_backward_data(&g, &y, &w, &mut ox, p).unwrap();
-                    conv2d_backward_weights(&g, &x, &y, &mut ow, p).unwrap();
-                    conv2d_backward_bias(&g, &y, &mut ob).unwrap();
+                    conv2d_forward(&g, &x[..], &w, Some(&bias), Activation::None, &mut oy[..], p).unwrap();
+                    conv2d_backward_data(&g, &y[..], &w, None, Activation::None, &mut ox[..], p).unwrap();
+                    conv2d_backward_weights(&g, &x[..], &y[..], &mut ow, p).unwrap();
+                    channel_sum(&y[..], &mut ob).unwrap();
                 }).unwrap();
             }
         }
@@ -190,8 +213,8 @@ fn bits_do_not_depend_on_threads() {
                     pool.install(|| {
                         with_isa(isa, || {
                             let (mut y, mut dx, mut dw) = (vec![0.0; n.y], vec![0.0; n.x], vec![0.0; n.w]);
-                            conv2d_forward(&g, &x, &w, None, &mut y, p).unwrap();
-                            conv2d_backward_data(&g, &dy, &w, &mut dx, p).unwrap();
+                            conv2d_forward(&g, &x, &w, None, Activation::None, &mut y, p).unwrap();
+                            conv2d_backward_data(&g, &dy, &w, None, Activation::None, &mut dx, p).unwrap();
                             conv2d_backward_weights(&g, &x, &dy, &mut dw, p).unwrap();
                             let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<_>>();
                             [bits(y), bits(dx), bits(dw)]
@@ -227,7 +250,7 @@ fn nan_and_infinity_reach_exactly_what_they_touch() {
     for isa in available_isas() {
         for p in PRECISIONS {
             let mut y = vec![0.0; n.y];
-            with_isa(isa, || conv2d_forward(&g, &x, &w, None, &mut y, p)).unwrap().unwrap();
+            with_isa(isa, || conv2d_forward(&g, &x, &w, None, Activation::None, &mut y, p)).unwrap().unwrap();
             for i in 0..n.y {
                 assert_eq!(y[i].is_nan(), nan[i], "{isa:?} {p:?} {i}");
                 assert_eq!(y[i].is_infinite(), inf[i] && !nan[i], "{isa:?} {p:?} {i}");
@@ -245,16 +268,15 @@ fn nan_and_infinity_reach_exactly_what_they_touch() {
 
 #[test]
 fn bias_gradient() {
-    let g = conv(3, [1, 5], [20, 31], 3, 1, 1);
-    let dy = values(sizes(&g).y, 1);
-    let mut db = vec![0.0; 5];
-    conv2d_backward_bias(&g, &dy, &mut db).unwrap();
-    let mut want = vec![Sum::default(); 5];
-    dy.iter().enumerate().for_each(|(i, &v)| want[i / (20 * 31) % 5].add(v.into()));
-    assert_close("bias", &db, &want);
-    let transposed = Conv2d { in_channels: 5, out_channels: 1, ..g };
-    conv_transpose2d_backward_bias(&transposed, &dy, &mut db).unwrap();
-    assert_close("transposed bias", &db, &want);
+    for channels in [1, 5, 33, 64] {
+        let dy = values(3 * 20 * 31 * channels, 1);
+        let mut db = vec![0.0; channels];
+        channel_sum(&dy, &mut db).unwrap();
+        let mut want = vec![Sum::default(); channels];
+        dy.iter().enumerate().for_each(|(i, &v)| want[i % channels].add(v.into()));
+        assert_close("bias", &db, &want);
+    }
+    assert!(channel_sum(&vec![0.0f32; 7], &mut [0.0; 2]).unwrap_err().to_string().contains("channel_sum: `x`"));
 }
 
 #[test]
@@ -263,10 +285,10 @@ fn errors_name_the_shapes() {
     let n = sizes(&g);
     let (x, w, mut y) = (vec![0.0; n.x], vec![0.0; n.w], vec![0.0; n.y]);
     let forward = |g: &Conv2d, x: &[f32], w: &[f32], y: &mut [f32]| {
-        conv2d_forward(g, x, w, None, y, Precision::F32).unwrap_err().to_string()
+        conv2d_forward(g, x, w, None, Activation::None, y, Precision::F32).unwrap_err().to_string()
     };
     let text = forward(&g, &x[1..], &w, &mut y);
-    assert!(text.contains("conv2d_forward: `x`") && text.contains("[2, 4, 8, 8]") && text.contains("511"), "{text}");
+    assert!(text.contains("conv2d_forward: `x`") && text.contains("[2, 8, 8, 4]") && text.contains("511"), "{text}");
     let text = forward(&Conv2d { batch: 0, ..g }, &[], &w, &mut []);
     assert!(text.contains("batch is 0"), "{text}");
     let text = forward(&Conv2d { kernel: [11, 3], ..g }, &x, &w, &mut y);
@@ -284,6 +306,6 @@ fn errors_name_the_shapes() {
         assert!(text.contains("too large"), "{text}");
     }
     assert!(forward(&Conv2d { stride: [0, 1], ..g }, &x, &w, &mut y).contains("stride is 0"));
-    let bias = conv2d_forward(&g, &x, &w, Some(&[0.0; 5]), &mut y, Precision::F32).unwrap_err().to_string();
+    let bias = conv2d_forward(&g, &x, &w, Some(&[0.0; 5]), Activation::None, &mut y, Precision::F32).unwrap_err().to_string();
     assert!(bias.contains("`bias` has 5") && bias.contains("[6]"), "{bias}");
 }

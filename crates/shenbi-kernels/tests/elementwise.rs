@@ -25,8 +25,8 @@ fn activations_and_their_gradients() {
             for isa in available_isas() {
                 let (mut y, mut dx) = (Guarded::before_guard(&x), Guarded::before_guard(&x));
                 with_isa(isa, || {
-                    activation_forward(act, &x, &mut y).unwrap();
-                    activation_backward(act, &y, &dy, &mut dx).unwrap();
+                    activation_forward(act, &x[..], &mut y[..]).unwrap();
+                    activation_backward(act, &y[..], &dy[..], &mut dx[..]).unwrap();
                 })
                 .unwrap();
                 for i in 0..n {
@@ -54,8 +54,7 @@ struct Reference {
     dbeta: Vec<f64>,
 }
 
-fn reference(g: &BatchNorm, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f32]) -> Reference {
-    let count = (g.batch * g.plane) as f64;
+fn reference(g: &Norm, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f32]) -> Reference {
     let mut r = Reference {
         y: vec![0.0; x.len()],
         z: vec![0.0; x.len()],
@@ -63,24 +62,34 @@ fn reference(g: &BatchNorm, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f32]) 
         dgamma: vec![0.0; gamma.len()],
         dbeta: vec![0.0; gamma.len()],
     };
-    for c in 0..g.channels {
-        let indices: Vec<_> =
-            (0..g.batch).flat_map(|n| (0..g.plane).map(move |p| (n, (n * g.channels + c) * g.plane + p))).collect();
-        let mean = indices.iter().map(|&(_, i)| f64::from(x[i])).sum::<f64>() / count;
-        let var = indices.iter().map(|&(_, i)| (f64::from(x[i]) - mean).powi(2)).sum::<f64>() / count;
+    // The values of each set: picture, channel, place.
+    let set = |n: usize, c: usize| match g.over {
+        Over::Batch => c,
+        Over::Groups(groups) => n * groups + c * groups / g.channels,
+    };
+    let mut sets = std::collections::BTreeMap::<_, Vec<_>>::new();
+    for n in 0..g.batch {
+        for (p, c) in (0..g.plane).flat_map(|p| (0..g.channels).map(move |c| (p, c))) {
+            sets.entry(set(n, c)).or_default().push((n, c, (n * g.plane + p) * g.channels + c));
+        }
+    }
+    for indices in sets.values() {
+        let count = indices.len() as f64;
+        let mean = indices.iter().map(|&(_, _, i)| f64::from(x[i])).sum::<f64>() / count;
+        let var = indices.iter().map(|&(_, _, i)| (f64::from(x[i]) - mean).powi(2)).sum::<f64>() / count;
         let rstd = 1.0 / (var + f64::from(g.eps)).sqrt();
-        let at = |n: usize| if g.per_sample { n * g.channels + c } else { c };
+        let at = |n: usize, c: usize| if g.per_sample { n * g.channels + c } else { c };
         let (mut s, mut q) = (0.0, 0.0);
         let mut parts = vec![];
-        for &(n, i) in &indices {
+        for &(n, c, i) in indices {
             let hat = (f64::from(x[i]) - mean) * rstd;
-            let z = hat * f64::from(gamma[at(n)]) + f64::from(beta[at(n)]);
+            let z = hat * f64::from(gamma[at(n, c)]) + f64::from(beta[at(n, c)]);
             let factor = if z > 0.0 { 1.0 } else { slope(g.activation) };
             (r.y[i], r.z[i]) = (z * factor, z);
             let dz = f64::from(dy[i]) * factor;
-            r.dgamma[at(n)] += dz * hat;
-            r.dbeta[at(n)] += dz;
-            let scaled = dz * f64::from(gamma[at(n)]);
+            r.dgamma[at(n, c)] += dz * hat;
+            r.dbeta[at(n, c)] += dz;
+            let scaled = dz * f64::from(gamma[at(n, c)]);
             s += scaled;
             q += scaled * hat;
             parts.push((i, scaled, hat));
@@ -92,7 +101,7 @@ fn reference(g: &BatchNorm, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f32]) 
     r
 }
 
-fn check_norm(g: &BatchNorm, offset: f32) {
+fn check_norm(g: &Norm, offset: f32) {
     let n = g.batch * g.channels * g.plane;
     let affine = if g.per_sample { g.batch * g.channels } else { g.channels };
     let x: Vec<f32> = values(n, 1).iter().map(|v| v * 2.0 + offset).collect();
@@ -103,12 +112,12 @@ fn check_norm(g: &BatchNorm, offset: f32) {
         let (mut y, mut dx) = (Guarded::before_guard(&x), Guarded::before_guard(&x));
         let (mut dgamma, mut dbeta) = (vec![f32::NAN; affine], vec![f32::NAN; affine]);
         with_isa(isa, || {
-            let stats = batch_norm_forward(g, &x, Some(&gamma), Some(&beta), &mut y).unwrap();
+            let stats = norm_forward(g, &x[..], Some(&gamma), Some(&beta), &mut y[..]).unwrap();
             let mut again = vec![0.0; n];
-            batch_norm_apply(g, &x, &stats, Some(&gamma), Some(&beta), &mut again).unwrap();
+            norm_apply(g, &x[..], &stats, Some(&gamma), Some(&beta), &mut again).unwrap();
             assert_eq!(&y[..], &again[..]);
-            let out = BatchNormGradients { dx: &mut dx, dgamma: Some(&mut dgamma), dbeta: Some(&mut dbeta) };
-            batch_norm_backward(g, &x, &stats, Some(&gamma), Some(&beta), &dy, out).unwrap();
+            let out = NormGradients { dx: &mut dx[..], dgamma: Some(&mut dgamma), dbeta: Some(&mut dbeta) };
+            norm_backward(g, &x[..], &stats, Some(&gamma), Some(&beta), &dy[..], out).unwrap();
         })
         .unwrap();
         let close = |what: &str, got: &[f32], want: &[f64], tolerance: f64| {
@@ -131,26 +140,48 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
 
     #[test]
-    fn batch_norm(batch in 1usize..6, channels in 1usize..9, plane in 2usize..70, per_sample: bool, a in 0usize..3) {
-        let g = BatchNorm { batch, channels, plane, per_sample, eps: 1e-5, activation: ACTIVATIONS[a] };
+    fn norms(
+        batch in 1usize..6,
+        width in 1usize..20,
+        groups in 0usize..5,
+        plane in 2usize..70,
+        per_sample: bool,
+        a in 0usize..3,
+    ) {
+        let over = if groups == 0 { Over::Batch } else { Over::Groups(groups) };
+        let (channels, activation) = (width * groups.max(1), ACTIVATIONS[a]);
+        let g = Norm { batch, channels, plane, over, per_sample, eps: 1e-5, activation };
         check_norm(&g, 0.5);
     }
 }
 
 #[test]
-fn batch_norm_of_large_planes_far_from_zero() {
-    let g = BatchNorm { batch: 3, channels: 4, plane: 5000, per_sample: true, eps: 1e-5, activation: Activation::None };
-    check_norm(&g, 30.0);
-    let text = batch_norm_forward(&g, &[0.0; 60_000], Some(&[1.0; 4]), None, &mut [0.0; 60_000]).unwrap_err();
+fn norms_of_large_planes_far_from_zero() {
+    let batch = Norm {
+        batch: 3,
+        channels: 4,
+        plane: 5000,
+        over: Over::Batch,
+        per_sample: true,
+        eps: 1e-5,
+        activation: Activation::None,
+    };
+    [Over::Batch, Over::Groups(2), Over::Groups(4)].into_iter().for_each(|over| check_norm(&Norm { over, ..batch }, 30.0));
+    let g = batch;
+    let text = norm_forward(&g, &[0.0f32; 60_000], Some(&[1.0; 4]), None, &mut [0.0; 60_000]).unwrap_err();
     assert!(text.to_string().contains("`gamma` has 4 elements") && text.to_string().contains("[3, 4]"), "{text}");
+    let uneven = Norm { over: Over::Groups(3), per_sample: false, ..g };
+    let text = norm_forward(&uneven, &[0.0f32; 60_000], None, None, &mut [0.0; 60_000]).unwrap_err().to_string();
+    assert!(text.contains("4 channels do not divide into 3 groups"), "{text}");
 }
 
 #[test]
 fn elementwise_bits_do_not_depend_on_threads_or_isa() {
-    let g = BatchNorm {
+    let g = Norm {
         batch: 4,
         channels: 7,
         plane: 1030,
+        over: Over::Batch,
         per_sample: false,
         eps: 1e-5,
         activation: Activation::LeakyRelu(0.2),
@@ -160,7 +191,7 @@ fn elementwise_bits_do_not_depend_on_threads_or_isa() {
     let run = |threads: usize, isa: Isa| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut y = vec![0.0; n];
-        pool.install(|| with_isa(isa, || batch_norm_forward(&g, &x, None, None, &mut y)).unwrap().unwrap());
+        pool.install(|| with_isa(isa, || norm_forward(&g, &x, None, None, &mut y)).unwrap().unwrap());
         y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
     };
     let one = run(1, Isa::Portable);

@@ -77,7 +77,7 @@ impl PictureEncoder {
 
     /// x: `[b, c, h, w]`, returns unit rows `[b, sentence]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.downs.iter().fold(x, |x, down| ops::leaky_relu(down.forward(x), SLOPE));
+        let x = self.downs.iter().fold(x, |x, down| down.forward_leaky(x, SLOPE));
         let x = ops::leaky_relu(self.features.forward(x.flatten(1, 3)), SLOPE);
         ops::normalize(self.embed.forward(x))
     }

@@ -78,7 +78,7 @@ impl Network {
 
     /// x: `[b, 3, h, w]`, returns `[b, sum(HEADS)]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.downs.iter().fold(x, |x, down| ops::leaky_relu(down.forward(x), SLOPE));
+        let x = self.downs.iter().fold(x, |x, down| down.forward_leaky(x, SLOPE));
         self.heads.forward(ops::leaky_relu(self.features.forward(x.flatten(1, 3)), SLOPE))
     }
 }

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::init::Init;
-use crate::ops;
+use crate::ops::{self, Stride};
 
 /// A convolution, as PyTorch's `Conv2d`.
 #[derive(Module, Debug)]
@@ -12,7 +12,7 @@ pub struct Conv2d {
     /// `[co, ci, k, k]`
     pub weight: Param<Tensor<4>>,
     /// `[co]`
-    pub bias: Param<Tensor<1>>,
+    pub bias: Option<Param<Tensor<1>>>,
     /// Pixels between two outputs.
     #[module(skip)]
     pub stride: usize,
@@ -33,18 +33,35 @@ impl Conv2d {
         init: &mut Init,
     ) -> Self {
         let weight = init.he([outputs, inputs, kernel, kernel], inputs * kernel * kernel, gain);
-        Self { weight, bias: init.constant([outputs], 0.0), stride, padding }
+        Self { weight, bias: Some(init.constant([outputs], 0.0)), stride, padding }
+    }
+
+    /// The same layer without a bias, for one that a normalisation follows.
+    #[must_use]
+    pub fn without_bias(self) -> Self {
+        Self { bias: None, ..self }
     }
 
     /// # Shapes
     /// x: `[b, ci, h, w]`, returns `[b, co, h', w']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, self.padding)
+        self.forward_leaky(x, 1.0)
     }
 
-    /// The layer and its tangent: dy = W * dx.
-    pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        (self.forward(x), ops::conv2d(dx, self.weight.val(), None, self.stride, self.padding))
+    /// The layer and a LeakyReLU of this slope.
+    pub fn forward_leaky(&self, x: Tensor<4>, slope: f64) -> Tensor<4> {
+        ops::conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.geometry(), slope)
+    }
+
+    /// The layer with its LeakyReLU, and its tangent: y = leaky(W * x + b), dy = leaky'(y) · (W * dx).
+    pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>, slope: f64) -> (Tensor<4>, Tensor<4>) {
+        let y = self.forward_leaky(x, slope);
+        let dy = ops::conv2d(dx, self.weight.val(), None, self.geometry(), 1.0);
+        (y.clone(), ops::leaky_relu_tangent(y, dy, slope))
+    }
+
+    fn geometry(&self) -> Stride {
+        Stride { stride: self.stride, padding: self.padding, groups: 1 }
     }
 }
 
@@ -54,7 +71,7 @@ pub struct ConvTranspose2d {
     /// `[ci, co, k, k]`
     pub weight: Param<Tensor<4>>,
     /// `[co]`
-    pub bias: Param<Tensor<1>>,
+    pub bias: Option<Param<Tensor<1>>>,
     /// Output pixels between two inputs.
     #[module(skip)]
     pub stride: usize,
@@ -76,12 +93,24 @@ impl ConvTranspose2d {
     ) -> Self {
         let taps = (kernel / stride).max(1);
         let weight = init.he([inputs, outputs, kernel, kernel], inputs * taps * taps, gain);
-        Self { weight, bias: init.constant([outputs], 0.0), stride, padding }
+        Self { weight, bias: Some(init.constant([outputs], 0.0)), stride, padding }
+    }
+
+    /// The same layer without a bias, for one that a normalisation follows.
+    #[must_use]
+    pub fn without_bias(self) -> Self {
+        Self { bias: None, ..self }
     }
 
     /// # Shapes
     /// x: `[b, ci, h, w]`, returns `[b, co, h', w']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::conv_transpose2d(x, self.weight.val(), Some(self.bias.val()), self.stride, self.padding)
+        self.forward_leaky(x, 1.0)
+    }
+
+    /// The layer and a LeakyReLU of this slope.
+    pub fn forward_leaky(&self, x: Tensor<4>, slope: f64) -> Tensor<4> {
+        let geometry = Stride { stride: self.stride, padding: self.padding, groups: 1 };
+        ops::conv_transpose2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), geometry, slope)
     }
 }

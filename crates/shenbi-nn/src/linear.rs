@@ -1,7 +1,7 @@
 //! Fully connected layer and embedding table.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 use crate::init::Init;
 
@@ -26,13 +26,13 @@ impl Linear {
     }
 
     /// # Shapes
-    /// x: `[.., in]`, returns `[.., out]`.
+    /// x: `[.., in]`, of any float type; returns `[.., out]`, f32.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let [outputs, inputs] = self.weight.dims();
         let mut shape = x.dims();
         let rows = shape.iter().take(D - 1).product::<usize>();
         shape[D - 1] = outputs;
-        let mut y = x.reshape([rows, inputs]).matmul(self.weight.val().transpose()); // [rows, out]
+        let mut y = x.cast(DType::F32).reshape([rows, inputs]).matmul(self.weight.val().transpose()); // [rows, out]
         if let Some(bias) = &self.bias {
             y = y + bias.val().unsqueeze();
         }

@@ -53,20 +53,19 @@ impl ConditionalBatchNorm {
     /// # Shapes
     /// x: `[b, c, h, w]`, cond: `[b, cond]`, returns `[b, c, h, w]`.
     pub fn forward_relu(&self, x: Tensor<4>, cond: Tensor<2>, mode: &mut NormMode) -> Tensor<4> {
-        let [b, c, _, _] = x.dims();
+        let [_, c, _, _] = x.dims();
         let affine = self.affine.forward(cond); // [b, 2c]
         let gamma = affine.clone().narrow(1, 0, c).add_scalar(1.0); // [b, c]
         let beta = affine.narrow(1, c, c); // [b, c]
         match mode {
             NormMode::Train(seen) => {
-                let (y, mean, var) = ops::batch_norm_relu(x, gamma, beta, EPSILON);
+                let (y, mean, var) = ops::batch_norm(x, gamma, beta, EPSILON, 0.0);
                 seen.push(BatchStats { mean, var });
                 y
             }
             NormMode::Eval => {
-                let scale = gamma / self.running_var.val().add_scalar(EPSILON).sqrt().unsqueeze();
-                let shift = beta - self.running_mean.val().unsqueeze() * scale.clone();
-                ops::relu(x * scale.reshape([b, c, 1, 1]) + shift.reshape([b, c, 1, 1]))
+                let stats = [self.running_mean.val(), self.running_var.val()];
+                ops::batch_norm_eval(x, stats, gamma, beta, EPSILON, 0.0)
             }
         }
     }

@@ -4,90 +4,143 @@
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{DType, Device, Tensor, activation};
 
-use crate::kernels::{Kernels, Stride};
+use crate::kernels::{After, Kernels, Normalize, activation_type};
 
 fn on_cpu(device: Device) -> bool {
     matches!(device.without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// Cross-correlation, as PyTorch's `conv2d`.
-///
-/// # Shapes
-/// x: `[b, ci, h, w]`, weight: `[co, ci, k, k]`, bias: `[co]`.
-pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Tensor<4> {
-    if !on_cpu(x.device()) {
-        return module::conv2d(x, weight, bias, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1));
-    }
-    let bias = bias.unwrap_or_else(|| Tensor::zeros([weight.dims()[0]], &x.device().without_autodiff()));
-    Tensor::from_dispatch(Dispatch::shenbi_conv2d(
-        x.into_dispatch(),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
-        Stride { stride, padding },
-    ))
+/// Whether something here could want a gradient.
+fn autodiff(device: &Device) -> bool {
+    device.clone().without_autodiff() != *device
 }
 
-/// The adjoint of [`conv2d`] in its input, as PyTorch's `conv_transpose2d`.
+/// Operations of the extension cannot lack a tensor: a constant stands in for a missing bias.
+fn after(bias: Option<Tensor<1>>, slope: f64, device: &Device) -> (Tensor<1>, After) {
+    let after = After { bias: bias.is_some(), slope: slope as f32 };
+    (bias.unwrap_or_else(|| Tensor::zeros([1], &device.clone().without_autodiff())), after)
+}
+
+/// A convolution's steps and zeros, the same in both directions, and groups.
+pub use crate::kernels::Stride;
+
+/// leaky_relu(cross-correlation + bias), as PyTorch's `conv2d`; a slope of 1 is no activation.
 ///
 /// # Shapes
-/// x: `[b, ci, h, w]`, weight: `[ci, co, k, k]`, bias: `[co]`.
+/// x: `[b, ci, h, w]`, weight: `[co, ci / groups, k, k]`, bias: `[co]`.
+pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: Stride, slope: f64) -> Tensor<4> {
+    if !on_cpu(x.device()) {
+        let options = ConvOptions::new([stride.stride; 2], [stride.padding; 2], [1; 2], stride.groups);
+        return leaky_relu(module::conv2d(x, weight, bias, options), slope);
+    }
+    let (bias, after) = after(bias, slope, &x.device());
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::shenbi_conv2d(x, weight, bias, stride, after))
+}
+
+/// leaky_relu(the adjoint of cross-correlation + bias), as PyTorch's `conv_transpose2d`; a slope of 1 is no activation.
+///
+/// # Shapes
+/// x: `[b, ci, h, w]`, weight: `[ci, co / groups, k, k]`, bias: `[co]`.
 pub fn conv_transpose2d(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
-    stride: usize,
-    padding: usize,
+    stride: Stride,
+    slope: f64,
 ) -> Tensor<4> {
     if !on_cpu(x.device()) {
-        let options = ConvTransposeOptions::new([stride; 2], [padding; 2], [0; 2], [1; 2], 1);
-        return module::conv_transpose2d(x, weight, bias, options);
+        let Stride { stride, padding, groups } = stride;
+        let options = ConvTransposeOptions::new([stride; 2], [padding; 2], [0; 2], [1; 2], groups);
+        return leaky_relu(module::conv_transpose2d(x, weight, bias, options), slope);
     }
-    let ([_, _, h, w], [_, co, k, _]) = (x.dims(), weight.dims());
-    let bias = bias.unwrap_or_else(|| Tensor::zeros([co], &x.device().without_autodiff()));
-    Tensor::from_dispatch(Dispatch::shenbi_conv_transpose2d(
-        x.into_dispatch(),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
-        [h, w].map(|side| (side - 1) * stride + k - 2 * padding),
-        Stride { stride, padding },
-    ))
+    let ([_, _, h, w], [_, _, k, _]) = (x.dims(), weight.dims());
+    let size = [h, w].map(|side| (side - 1) * stride.stride + k - 2 * stride.padding);
+    let (bias, after) = after(bias, slope, &x.device());
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::shenbi_conv_transpose2d(x, weight, bias, size, stride, after))
 }
 
-/// max(x, slope · x) for a slope in [0, 1).
+/// max(x, slope · x) for a slope in [0, 1].
 pub fn leaky_relu<const D: usize>(x: Tensor<D>, slope: f64) -> Tensor<D> {
+    if slope == 1.0 {
+        return x;
+    }
     if on_cpu(x.device()) {
         return Tensor::from_dispatch(Dispatch::shenbi_leaky_relu(x.into_dispatch(), slope as f32));
     }
     activation::leaky_relu(x, slope)
 }
 
-/// LeakyReLU and its tangent: dy = dx where x > 0, slope · dx elsewhere.
-pub fn leaky_relu_tangent<const D: usize>(x: Tensor<D>, dx: Tensor<D>, slope: f64) -> (Tensor<D>, Tensor<D>) {
-    let mask = x.clone().without_autodiff().greater_scalar(0.0).float().mul_scalar(1.0 - slope).add_scalar(slope);
-    (leaky_relu(x, slope), dx * mask)
+/// LeakyReLU's tangent from its output `y` (or its input): dx where y > 0, slope · dx elsewhere.
+pub fn leaky_relu_tangent<const D: usize>(y: Tensor<D>, dx: Tensor<D>, slope: f64) -> Tensor<D> {
+    let y = y.without_autodiff();
+    if on_cpu(dx.device()) {
+        let y = if autodiff(&dx.device()) { y.autodiff() } else { y };
+        let (y, dx) = (y.into_dispatch(), dx.into_dispatch());
+        return Tensor::from_dispatch(Dispatch::shenbi_leaky_relu_backward(y, dx, slope as f32));
+    }
+    let mask = y.greater_scalar(0.0).float().mul_scalar(1.0 - slope).add_scalar(slope);
+    dx * mask
 }
 
-/// relu((x - μ) / √(σ² + eps) · gamma + beta) with the batch's own mean and (biased) variance of each channel, which are
-/// returned too, `[c]` each.
+/// Batch normalisation, then LeakyReLU: leaky_relu((x - μ) / √(σ² + eps) · gamma + beta) with the batch's own mean and
+/// (biased) variance of each channel, which are returned too, `[c]` each.
 ///
 /// # Shapes
-/// x: `[b, c, h, w]`, gamma and beta: `[b, c]`.
-pub fn batch_norm_relu(x: Tensor<4>, gamma: Tensor<2>, beta: Tensor<2>, eps: f64) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
-    let [b, c, _, _] = x.dims();
+/// x: `[b, c, h, w]`, gamma and beta: `[b, c]`, or `[c]`.
+pub fn batch_norm<const D: usize>(
+    x: Tensor<4>,
+    gamma: Tensor<D>,
+    beta: Tensor<D>,
+    eps: f64,
+    slope: f64,
+) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
+    let [_, c, _, _] = x.dims();
     if on_cpu(x.device()) {
+        let x = x.cast(activation_type());
         let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
-        let (y, stats) = Dispatch::shenbi_batch_norm_relu(x, gamma, beta, eps as f32);
+        let how = Normalize { groups: 0, eps: eps as f32, slope: slope as f32 };
+        let (y, stats) = Dispatch::shenbi_norm(x, gamma, beta, how);
         let stats = Tensor::<2>::from_dispatch(stats).without_autodiff();
         let part = |i| stats.clone().narrow(0, i, 1).reshape([c]);
         return (Tensor::from_dispatch(y), part(0), part(1));
     }
     let mean = x.clone().mean_dims(&[0, 2, 3]); // [1, c, 1, 1]
     let var = (x.clone() - mean.clone()).powi_scalar(2).mean_dims(&[0, 2, 3]);
-    let scale = gamma.reshape([b, c, 1, 1]) / var.clone().add_scalar(eps).sqrt(); // [b, c, 1, 1]
-    let y = (x - mean.clone()) * scale + beta.reshape([b, c, 1, 1]);
-    (relu(y), mean.without_autodiff().reshape([c]), var.without_autodiff().reshape([c]))
+    let rows = gamma.dims().iter().product::<usize>() / c;
+    let scale = gamma.reshape([rows, c, 1, 1]) / var.clone().add_scalar(eps).sqrt(); // [b or 1, c, 1, 1]
+    let y = (x - mean.clone()) * scale + beta.reshape([rows, c, 1, 1]);
+    (leaky_relu(y, slope), mean.without_autodiff().reshape([c]), var.without_autodiff().reshape([c]))
+}
+
+/// The same with given statistics, `[c]` each.
+///
+/// # Shapes
+/// As [`batch_norm`].
+pub fn batch_norm_eval<const D: usize>(
+    x: Tensor<4>,
+    stats: [Tensor<1>; 2],
+    gamma: Tensor<D>,
+    beta: Tensor<D>,
+    eps: f64,
+    slope: f64,
+) -> Tensor<4> {
+    let [_, c, _, _] = x.dims();
+    let [mean, var] = stats;
+    if on_cpu(x.device()) && !autodiff(&x.device()) {
+        let stats = Tensor::stack::<2>(vec![mean, var], 0);
+        let x = x.cast(activation_type()).into_dispatch();
+        let (stats, gamma, beta) = (stats.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
+        let how = Normalize { groups: 0, eps: eps as f32, slope: slope as f32 };
+        return Tensor::from_dispatch(Dispatch::shenbi_norm_apply(x, stats, gamma, beta, how));
+    }
+    let rows = gamma.dims().iter().product::<usize>() / c;
+    let scale = gamma.reshape([rows, c, 1, 1]) / var.reshape([1, c, 1, 1]).add_scalar(eps).sqrt();
+    let x = x.cast(DType::F32);
+    leaky_relu((x - mean.reshape([1, c, 1, 1])) * scale + beta.reshape([rows, c, 1, 1]), slope)
 }
 
 /// max(x, 0).

@@ -3,7 +3,7 @@
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor, TensorData, activation, module};
 use shenbi_nn::kernels::{Precision, precision, set_precision};
-use shenbi_nn::ops;
+use shenbi_nn::ops::{self, Stride};
 use shenbi_nn::weights::values;
 use shenbi_rng as rng;
 
@@ -58,8 +58,8 @@ fn convolutions_agree() {
         agree(
             &what,
             inputs,
-            |i| ops::conv2d(i[0].clone(), i[1].clone(), Some(bias(i)), stride, padding),
-            |i| module::conv2d(i[0].clone(), i[1].clone(), Some(bias(i)), options.clone()),
+            |i| ops::conv2d(i[0].clone(), i[1].clone(), Some(bias(i)), Stride { stride, padding, groups: 1 }, 0.3),
+            |i| activation::leaky_relu(module::conv2d(i[0].clone(), i[1].clone(), Some(bias(i)), options.clone()), 0.3),
             2e-5,
         );
     }
@@ -75,7 +75,7 @@ fn transposed_convolutions_agree() {
         agree(
             &what,
             inputs,
-            |i| ops::conv_transpose2d(i[0].clone(), i[1].clone(), Some(bias(i)), stride, padding),
+            |i| ops::conv_transpose2d(i[0].clone(), i[1].clone(), Some(bias(i)), Stride { stride, padding, groups: 1 }, 1.0),
             |i| module::conv_transpose2d(i[0].clone(), i[1].clone(), Some(bias(i)), options.clone()),
             2e-5,
         );
@@ -100,7 +100,7 @@ fn batch_norms_agree() {
         activation::relu(x * i[1].clone() + i[2].clone())
     };
     let ours = |i: &[Tensor<4>; 3]| {
-        ops::batch_norm_relu(i[0].clone(), i[1].clone().reshape([4, 6]), i[2].clone().reshape([4, 6]), 1e-5).0
+        ops::batch_norm(i[0].clone(), i[1].clone().reshape([4, 6]), i[2].clone().reshape([4, 6]), 1e-5, 0.0).0
     };
     agree("batch norm", inputs, ours, by_hand, 5e-5);
 }

@@ -25,19 +25,18 @@ impl Discriminator {
     }
 
     fn forward(&self, x: Tensor<4>, e: Tensor<2>) -> Tensor<2> {
-        let x = ops::leaky_relu(self.conv1.forward(x), 0.2);
-        let x = ops::leaky_relu(self.conv2.forward(x), 0.2).flatten(1, 3);
+        let x = self.conv1.forward_leaky(x, 0.2);
+        let x = self.conv2.forward_leaky(x, 0.2).flatten(1, 3);
         self.real.forward(ops::leaky_relu(self.features.forward(Tensor::cat(vec![x, e], 1)), 0.2))
     }
 
     fn derivative(&self, x: Tensor<4>, e: Tensor<2>, dx: Tensor<4>, de: Tensor<2>) -> Tensor<2> {
-        let (x, dx) = self.conv1.forward_tangent(x, dx);
-        let (x, dx) = ops::leaky_relu_tangent(x, dx, 0.2);
-        let (x, dx) = self.conv2.forward_tangent(x, dx);
-        let (x, dx) = ops::leaky_relu_tangent(x, dx, 0.2);
+        let (x, dx) = self.conv1.forward_tangent(x, dx, 0.2);
+        let (x, dx) = self.conv2.forward_tangent(x, dx, 0.2);
         let (x, dx) = (Tensor::cat(vec![x.flatten(1, 3), e], 1), Tensor::cat(vec![dx.flatten(1, 3), de], 1));
         let (x, dx) = self.features.forward_tangent(x, dx);
-        let (x, dx) = ops::leaky_relu_tangent(x, dx, 0.2);
+        let x = ops::leaky_relu(x, 0.2);
+        let dx = ops::leaky_relu_tangent(x.clone(), dx, 0.2);
         self.real.forward_tangent(x, dx).1
     }
 }

@@ -1,24 +1,22 @@
-//! Two-dimensional convolution, its transposed form, and their gradients.
+//! Two-dimensional convolution and its gradients, channels-last.
 //!
-//! The forward pass and the data gradient are the same computation, a [`gather::Gather`]; the weight gradient is in
+//! The forward pass and the data gradient are the same computation, a [`direct::Direct`]; the weight gradient is in
 //! [`weights`]. A transposed convolution is the data gradient used as a forward pass, and the other way round.
 
-mod gather;
-mod item;
-mod planes;
+mod direct;
 mod weights;
 
 use crate::activation::Activation;
 use crate::error::{KernelError, elements, expect_len, expect_nonzero};
+use crate::element::{Element, Input};
 use crate::isa::{Micro, Precision};
-use crate::parallel::{SharedMut, for_items};
-use gather::Gather;
+use direct::Direct;
 
 /// The geometry of a convolution (cross-correlation, as everywhere in deep learning).
 ///
 /// # Shapes
-/// `x`: `[batch, in_channels, in_h, in_w]`, `w`: `[out_channels, in_channels / groups, kernel[0], kernel[1]]`,
-/// `y`: `[batch, out_channels, out_h, out_w]`, `bias`: `[out_channels]`.
+/// `x`: `[batch, in_h, in_w, in_channels]`, `w`: `[out_channels, in_channels / groups, kernel[0], kernel[1]]` (in this
+/// order in memory, as PyTorch has it), `y`: `[batch, out_h, out_w, out_channels]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2d {
     /// Pictures.
@@ -104,7 +102,7 @@ impl Conv2d {
     }
 
     fn x_shape(&self) -> [usize; 4] {
-        [self.batch, self.in_channels, self.in_h, self.in_w]
+        [self.batch, self.in_h, self.in_w, self.in_channels]
     }
 
     fn w_shape(&self) -> [usize; 4] {
@@ -112,7 +110,7 @@ impl Conv2d {
     }
 
     fn y_shape(&self, out: [usize; 2]) -> [usize; 4] {
-        [self.batch, self.out_channels, out[0], out[1]]
+        [self.batch, out[0], out[1], self.out_channels]
     }
 
     /// Checks the slices; returns the output size.
@@ -142,58 +140,62 @@ struct Lens {
     names: [&'static str; 3],
 }
 
-/// `y = conv(x, w) + bias`.
+/// `y = act(conv(x, w) + bias)`. The activation's backward is [`Input::gate`] of the gradients' kernels.
+///
+/// Also the gradient of a transposed convolution's input: see [`conv2d_backward_data`].
 ///
 /// # Shapes
-/// See [`Conv2d`].
+/// See [`Conv2d`]; `bias`: `[out_channels]`.
 ///
 /// # Errors
 /// If a slice does not fit its shape or a dimension (the batch included) is zero; then `y` is untouched.
-pub fn conv2d_forward(
+pub fn conv2d_forward<'a, X: Element, Y: Element>(
     g: &Conv2d,
-    x: &[f32],
-    w: &[f32],
-    bias: Option<&[f32]>,
-    y: &mut [f32],
-    p: Precision,
-) -> Result<(), KernelError> {
-    conv2d_forward_act(g, x, w, bias, Activation::None, y, p)
-}
-
-/// `y = act(conv(x, w) + bias)` in one pass. Its backward begins with [`crate::activation_backward`] from `y`.
-///
-/// # Errors
-/// As [`conv2d_forward`].
-pub fn conv2d_forward_act(
-    g: &Conv2d,
-    x: &[f32],
+    x: impl Into<Input<'a, X>>,
     w: &[f32],
     bias: Option<&[f32]>,
     act: Activation,
-    y: &mut [f32],
+    y: &mut [Y],
     p: Precision,
 ) -> Result<(), KernelError> {
+    const OP: &str = "conv2d_forward";
+    let x = x.into();
     let bias_len = bias.map(|b| (b.len(), g.out_channels));
-    let lens = Lens { x: Some(x.len()), w: Some(w.len()), y: Some(y.len()), bias: bias_len, names: ["x", "w", "y"] };
-    let out = g.check("conv2d_forward", lens)?;
-    Gather::forward(g, out, Micro::active(p)?).run(x, w, bias, act, y);
+    let lens = Lens { x: Some(x.values.len()), w: Some(w.len()), y: Some(y.len()), bias: bias_len, names: ["x", "w", "y"] };
+    let out = g.check(OP, lens)?;
+    x.check(OP)?;
+    Direct::forward(g, out, Micro::active(p)?).run(x, w, bias, act, y);
     Ok(())
 }
 
-/// `dx`, the gradient of the input, from `dy`.
+/// `dx = act(convᵀ(dy, w) + bias)`: the gradient of the input, and as such the transposed convolution of `dy`.
+///
+/// A transposed convolution from `[b, h, w, i]` to `[b, h', w', o]` is this with `in_channels` = o, `out_channels` = i,
+/// `in_h` = h' and `in_w` = w' (which also settles PyTorch's `output_padding`); its input's gradient is
+/// [`conv2d_forward`], its weights' is [`conv2d_backward_weights`] with the two tensors exchanged.
+///
+/// # Shapes
+/// See [`Conv2d`]; `bias`: `[in_channels]`.
 ///
 /// # Errors
 /// As [`conv2d_forward`].
-pub fn conv2d_backward_data(
+pub fn conv2d_backward_data<'a, Y: Element, X: Element>(
     g: &Conv2d,
-    dy: &[f32],
+    dy: impl Into<Input<'a, Y>>,
     w: &[f32],
-    dx: &mut [f32],
+    bias: Option<&[f32]>,
+    act: Activation,
+    dx: &mut [X],
     p: Precision,
 ) -> Result<(), KernelError> {
-    let lens = Lens { x: Some(dx.len()), w: Some(w.len()), y: Some(dy.len()), bias: None, names: ["dx", "w", "dy"] };
-    let out = g.check("conv2d_backward_data", lens)?;
-    Gather::backward(g, out, Micro::active(p)?).run(dy, w, None, Activation::None, dx);
+    const OP: &str = "conv2d_backward_data";
+    let dy = dy.into();
+    let bias_len = bias.map(|b| (b.len(), g.in_channels));
+    let lens =
+        Lens { x: Some(dx.len()), w: Some(w.len()), y: Some(dy.values.len()), bias: bias_len, names: ["dx", "w", "dy"] };
+    let out = g.check(OP, lens)?;
+    dy.check(OP)?;
+    Direct::backward(g, out, Micro::active(p)?).run(dy, w, bias, act, dx);
     Ok(())
 }
 
@@ -201,137 +203,20 @@ pub fn conv2d_backward_data(
 ///
 /// # Errors
 /// As [`conv2d_forward`].
-pub fn conv2d_backward_weights(
+pub fn conv2d_backward_weights<'a, X: Element, Y: Element>(
     g: &Conv2d,
-    x: &[f32],
-    dy: &[f32],
+    x: impl Into<Input<'a, X>>,
+    dy: impl Into<Input<'a, Y>>,
     dw: &mut [f32],
     p: Precision,
 ) -> Result<(), KernelError> {
-    let lens = Lens { x: Some(x.len()), w: Some(dw.len()), y: Some(dy.len()), bias: None, names: ["x", "dw", "dy"] };
-    let out = g.check("conv2d_backward_weights", lens)?;
+    const OP: &str = "conv2d_backward_weights";
+    let (x, dy) = (x.into(), dy.into());
+    let lens =
+        Lens { x: Some(x.values.len()), w: Some(dw.len()), y: Some(dy.values.len()), bias: None, names: ["x", "dw", "dy"] };
+    let out = g.check(OP, lens)?;
+    x.check(OP)?;
+    dy.check(OP)?;
     weights::run(g, out, Micro::active(p)?, x, dy, dw);
     Ok(())
-}
-
-/// `db[c]`, the sum of `dy[:, c, :, :]`, added up in f64.
-///
-/// # Errors
-/// As [`conv2d_forward`].
-pub fn conv2d_backward_bias(g: &Conv2d, dy: &[f32], db: &mut [f32]) -> Result<(), KernelError> {
-    let lens =
-        Lens { x: None, w: None, y: Some(dy.len()), bias: Some((db.len(), g.out_channels)), names: ["x", "w", "dy"] };
-    let [h, w] = g.check("conv2d_backward_bias", lens)?;
-    sum_channels(dy, g.out_channels, h * w, db);
-    Ok(())
-}
-
-/// `y = conv_transpose(x, w) + bias` for the transposed convolution whose data gradient is the convolution `g`: its
-/// input has `g`'s output shape and its output `g`'s input shape (which also settles PyTorch's `output_padding`).
-///
-/// # Shapes
-/// `x`: `[batch, g.out_channels, out_h, out_w]`, `w`: `[g.out_channels, g.in_channels / groups, kh, kw]` (PyTorch's
-/// `[in, out / groups, kh, kw]`), `bias`: `[g.in_channels]`, `y`: `[batch, g.in_channels, g.in_h, g.in_w]`.
-///
-/// # Errors
-/// As [`conv2d_forward`].
-pub fn conv_transpose2d_forward(
-    g: &Conv2d,
-    x: &[f32],
-    w: &[f32],
-    bias: Option<&[f32]>,
-    y: &mut [f32],
-    p: Precision,
-) -> Result<(), KernelError> {
-    conv_transpose2d_forward_act(g, x, w, bias, Activation::None, y, p)
-}
-
-/// `y = act(conv_transpose(x, w) + bias)` in one pass; shapes as in [`conv_transpose2d_forward`].
-///
-/// # Errors
-/// As [`conv2d_forward`].
-pub fn conv_transpose2d_forward_act(
-    g: &Conv2d,
-    x: &[f32],
-    w: &[f32],
-    bias: Option<&[f32]>,
-    act: Activation,
-    y: &mut [f32],
-    p: Precision,
-) -> Result<(), KernelError> {
-    let bias_len = bias.map(|b| (b.len(), g.in_channels));
-    let lens = Lens { x: Some(y.len()), w: Some(w.len()), y: Some(x.len()), bias: bias_len, names: ["y", "w", "x"] };
-    let out = g.check("conv_transpose2d_forward", lens)?;
-    Gather::backward(g, out, Micro::active(p)?).run(x, w, bias, act, y);
-    Ok(())
-}
-
-/// The gradient of a transposed convolution's input (a forward convolution of `dy`); shapes as in
-/// [`conv_transpose2d_forward`].
-///
-/// # Errors
-/// As [`conv2d_forward`].
-pub fn conv_transpose2d_backward_data(
-    g: &Conv2d,
-    dy: &[f32],
-    w: &[f32],
-    dx: &mut [f32],
-    p: Precision,
-) -> Result<(), KernelError> {
-    let lens = Lens { x: Some(dy.len()), w: Some(w.len()), y: Some(dx.len()), bias: None, names: ["dy", "w", "dx"] };
-    let out = g.check("conv_transpose2d_backward_data", lens)?;
-    Gather::forward(g, out, Micro::active(p)?).run(dy, w, None, Activation::None, dx);
-    Ok(())
-}
-
-/// The gradient of a transposed convolution's weights; shapes as in [`conv_transpose2d_forward`].
-///
-/// # Errors
-/// As [`conv2d_forward`].
-pub fn conv_transpose2d_backward_weights(
-    g: &Conv2d,
-    x: &[f32],
-    dy: &[f32],
-    dw: &mut [f32],
-    p: Precision,
-) -> Result<(), KernelError> {
-    let lens = Lens { x: Some(dy.len()), w: Some(dw.len()), y: Some(x.len()), bias: None, names: ["dy", "dw", "x"] };
-    let out = g.check("conv_transpose2d_backward_weights", lens)?;
-    weights::run(g, out, Micro::active(p)?, dy, x, dw);
-    Ok(())
-}
-
-/// The gradient of a transposed convolution's bias: the sum of `dy[:, c, :, :]`, added up in f64.
-///
-/// # Errors
-/// As [`conv2d_forward`].
-pub fn conv_transpose2d_backward_bias(g: &Conv2d, dy: &[f32], db: &mut [f32]) -> Result<(), KernelError> {
-    let lens =
-        Lens { x: Some(dy.len()), w: None, y: None, bias: Some((db.len(), g.in_channels)), names: ["dy", "w", "x"] };
-    g.check("conv_transpose2d_backward_bias", lens)?;
-    sum_channels(dy, g.in_channels, g.in_h * g.in_w, db);
-    Ok(())
-}
-
-/// `sums[c]` over the batch and the `plane` elements of each channel. Eight partial sums per plane keep it fast.
-#[allow(unsafe_code)]
-fn sum_channels(x: &[f32], channels: usize, plane: usize, sums: &mut [f32]) {
-    let shared = SharedMut::new(sums);
-    for_items(channels, |c| {
-        let mut total = 0.0f64;
-        for plane in x.chunks_exact(plane).skip(c).step_by(channels) {
-            // f32 partial sums of at most 256 elements, then f64.
-            for part in plane.chunks(256) {
-                let mut lanes = [0.0f32; 16];
-                let (whole, rest) = part.as_chunks::<16>();
-                for chunk in whole {
-                    lanes.iter_mut().zip(chunk).for_each(|(l, v)| *l += v);
-                }
-                total += lanes.iter().chain(rest).map(|&v| f64::from(v)).sum::<f64>();
-            }
-        }
-        // SAFETY: each item has its own channel.
-        let sum = unsafe { shared.slice(c, 1) };
-        sum[0] = total as f32;
-    });
 }

@@ -1,350 +1,352 @@
-//! The weight gradient: `dW[co, column] = sum over pixels of dy[co, pixel] · col[pixel, column]`, where a column is
-//! (kernel row, kernel column, input channel).
+//! The weight gradient: `dw[o][ky][q]` is a product over pixels, with q = (kx, input channel) running through the
+//! neighbours under one kernel row, as channels-last order has them.
 //!
-//! The input is transposed once to padded channels-last form. There all columns of one kernel row are neighbours, so
-//! that a B panel (pixels x 32 columns) is made of a few copies per pixel. Work is divided over column blocks and a
-//! number of pixel groups that depends on the shape alone; the groups are added up in order, which makes the result
-//! independent of the number of threads.
+//! A is `dy` transposed, `[output channels][pixels]`; B is `[pixels][32 q]`. The pixels of a few pictures are taken in
+//! the order (row, picture, column), so that for every ky B is a window of one and the same copy of the input.
 #![allow(unsafe_code)]
 
 use super::Conv2d;
-use crate::isa::{BLOCK, Micro, Parts, Precision, Work, vectorize};
-use crate::pack::{pack_a_block, rows_to_words, run_to_words, transpose};
+use crate::element::{Element, Input, bf16, pair};
+use crate::isa::{BLOCK, Micro, Precision, Work, vectorize};
+use crate::pack::transpose;
 use crate::parallel::{SharedMut, for_items};
 use crate::scratch::{self, Slot};
+use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Elements that a copy may read past a run; the channels-last buffer has as much slack.
+/// Pixels that one sum runs over at a time, about: A and B of a work item stay in the L2 cache.
+const PIXELS: usize = 2048;
+/// Work items that there should be at least, by sharing pixels if need be. A constant, so that results do not depend on
+/// the number of threads.
+const ITEMS: usize = 8;
+/// Elements past the end of the padded copy that blocks of 32 may touch.
 const SLACK: usize = 32;
 
 struct Geometry {
     micro: Micro,
     g: Conv2d,
-    out: [usize; 2],
-    /// Channels per group of input (also rounded to whole words) and output.
     ci: usize,
-    ci_padded: usize,
     co: usize,
-    /// Padded input, rows and columns.
+    out: [usize; 2],
+    /// Words of one row of pixels of one picture: pairs do not cross rows.
+    row_words: usize,
+    /// Pictures that are summed in one go.
+    images: usize,
+    /// Such groups of pictures that are summed beside each other.
+    splits: usize,
+    /// Rows and columns of the padded copy of one picture, rounded up to a multiple of the stride.
     padded: [usize; 2],
-    /// Columns of dW, input channels rounded up.
-    columns: usize,
-    /// Output pixels of one image.
-    pixels: usize,
-    /// Images that are worked on together, and pixels per block product.
-    slab: usize,
-    slice: usize,
 }
 
-/// Runs it; all slices have been checked.
-pub(super) fn run(g: &Conv2d, out: [usize; 2], micro: Micro, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+/// Computes `dw`.
+pub(super) fn run<X: Element, Y: Element>(
+    g: &Conv2d,
+    out: [usize; 2],
+    micro: Micro,
+    x: Input<'_, X>,
+    dy: Input<'_, Y>,
+    dw: &mut [f32],
+) {
     let (ci, co) = (g.in_channels / g.groups, g.out_channels / g.groups);
-    let ci_padded = ci.next_multiple_of(micro.per_word());
-    let padded = [(out[0] - 1) * g.stride[0] + g.kernel[0], (out[1] - 1) * g.stride[1] + g.kernel[1]];
-    let columns = g.kernel[0] * g.kernel[1] * ci_padded;
-    let pixels = out[0] * out[1];
-    // A slab of images is transposed, then used by all items, while it is (about) in the L2 cache:
-    // measured 1.2 to 1.6 times faster than slabs of 2 M words.
-    const SLAB_WORDS: usize = 512 * 1024;
-    let slab = (SLAB_WORDS / (padded[0] * padded[1] * ci_padded + co * pixels)).clamp(1, g.batch);
-    let slice = (Parts::LONGEST * micro.per_word()).min((slab * pixels).next_multiple_of(BLOCK));
-    let geometry = Geometry { micro, g: *g, out, ci, ci_padded, co, padded, columns, pixels, slab, slice };
-    for group in 0..g.groups {
-        geometry.group(group, x, dy, dw);
+    let row_words = out[1].div_ceil(micro.per_word());
+    let columns = (g.kernel[1] * ci).div_ceil(BLOCK) * g.groups;
+    let wanted = ITEMS.div_ceil(columns).min(g.batch);
+    let images = (PIXELS / (out[0] * out[1])).clamp(1, g.batch.div_ceil(wanted));
+    let padded: [usize; 2] =
+        std::array::from_fn(|a| ((out[a] - 1) * g.stride[a] + g.kernel[a]).next_multiple_of(g.stride[a]));
+    let splits = wanted.min(g.batch.div_ceil(images));
+    let job = Geometry { micro, g: *g, ci, co, out, row_words, images, splits, padded };
+    match micro.precision {
+        Precision::F32 => job.run::<X, Y, f32>(x, dy, dw),
+        Precision::Bf16 => job.run::<X, Y, bf16>(x, dy, dw),
     }
 }
 
 impl Geometry {
-    /// Words of one image in channels-last form.
-    fn image_words(&self) -> usize {
-        self.padded[0] * self.padded[1] * self.ci_padded / self.micro.per_word()
+    /// Blocks of 32 q.
+    fn q_blocks(&self) -> usize {
+        (self.g.kernel[1] * self.ci).div_ceil(BLOCK)
     }
 
-    /// How many partial sums: enough items for many threads where dW has few column blocks, but little memory.
-    fn pixel_groups(&self, slices: usize) -> usize {
-        const ITEMS: usize = 16;
-        const WORDS: usize = 1 << 20;
-        let size = self.columns.next_multiple_of(BLOCK) * self.co.next_multiple_of(BLOCK);
-        ITEMS.div_ceil(self.columns.div_ceil(BLOCK)).min(WORDS.div_ceil(size)).min(slices)
+    fn o_blocks(&self) -> usize {
+        self.co.div_ceil(BLOCK)
     }
 
-    fn group(&self, group: usize, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-        let co_blocks = self.co.div_ceil(BLOCK);
-        let column_blocks = self.columns.div_ceil(BLOCK);
-        let slab = self.slab;
-        let slices_per_slab = (slab * self.pixels).div_ceil(self.slice);
-        let groups = self.pixel_groups(slices_per_slab);
-        let sums_each = column_blocks * co_blocks * BLOCK * BLOCK;
-        let mut sums = scratch::take(Slot::Accumulators, groups * sums_each);
-        let sums = sums.as_f32_mut();
-        let mut last = scratch::take(Slot::Planes, slab * self.image_words() + SLACK);
-        let mut dy_packed =
-            scratch::take(Slot::PackedA, co_blocks * BLOCK * self.micro.k_words(self.slice) * slices_per_slab);
-        for first in (0..self.g.batch).step_by(slab) {
-            let images = slab.min(self.g.batch - first);
-            let total = images * self.pixels;
-            let slices = total.div_ceil(self.slice);
-            self.channels_last(group, first, images, x, &mut last);
-            self.pack_dy(group, first, total, dy, &mut dy_packed);
-            let shared = SharedMut::new(sums);
-            let (last, dy_packed) = (&last[..], &dy_packed[..]);
-            for_items(groups * column_blocks, |i| {
-                let (pixel_group, block) = (i / column_blocks, i % column_blocks);
-                let range = pixel_group * slices / groups..(pixel_group + 1) * slices / groups;
-                let at = pixel_group * sums_each + block * co_blocks * BLOCK * BLOCK;
-                // SAFETY: each item has its own pixel group and column block.
-                let sums = unsafe { shared.slice(at, co_blocks * BLOCK * BLOCK) };
-                let fresh = first == 0;
-                vectorize(self.micro.isa, Sum { job: self, block, range, total, fresh, last, dy_packed, sums });
+    /// Words along the sum for `images` pictures, as the block product wants them.
+    fn words(&self, images: usize) -> usize {
+        (self.out[0] * images * self.row_words).next_multiple_of(16)
+    }
+
+    fn run<X: Element, Y: Element, T: Element>(&self, x: Input<'_, X>, dy: Input<'_, Y>, dw: &mut [f32]) {
+        let Self { g, micro, images, splits, .. } = *self;
+        let words = self.words(images);
+        let pitch = self.padded[1] * g.in_channels;
+        let image = self.padded[0] * pitch;
+        let per_word = micro.per_word();
+        let item_sums = g.kernel[0] * self.o_blocks() * BLOCK * BLOCK;
+        let items = g.groups * self.q_blocks();
+        let mut sums = scratch::take(Slot::Accumulators, splits * items * item_sums);
+        let mut padded = scratch::take(Slot::Planes, (splits * images * image + SLACK).div_ceil(per_word));
+        let mut packed = scratch::take(Slot::PackedA, splits * g.groups * self.o_blocks() * BLOCK * words);
+        for slab in (0..g.batch).step_by(images * splits) {
+            let in_slab = (images * splits).min(g.batch - slab);
+            // First the padded copy and the transposed dy, then the products.
+            let blocks = g.groups * self.o_blocks();
+            let groups = in_slab.div_ceil(images);
+            let padded_shared = SharedMut::new(padded.elements::<T>());
+            let packed_shared = SharedMut::new(&mut packed);
+            for_items(in_slab + groups * blocks, |i| match i.checked_sub(in_slab) {
+                None => {
+                    // SAFETY: each item has its own picture.
+                    let out = unsafe { padded_shared.slice(i * image, image) };
+                    vectorize(micro.isa, Pad { job: self, x, image: slab + i, out });
+                }
+                Some(i) => {
+                    let (split, block) = (i / blocks, i % blocks);
+                    let range = slab + split * images..slab + in_slab.min((split + 1) * images);
+                    // SAFETY: each item has its own group of pictures and block of channels.
+                    let out = unsafe { packed_shared.slice(i * BLOCK * words, BLOCK * words) };
+                    vectorize(micro.isa, PackDy::<Y, T> { job: self, dy, range, block, out, operand: PhantomData });
+                }
+            });
+            let padded: &[T] = padded.elements();
+            let packed = &packed[..];
+            let shared = SharedMut::new(sums.as_f32_mut());
+            for_items(groups * items, |i| {
+                // SAFETY: each item has its own sums.
+                let sums = unsafe { shared.slice(i * item_sums, item_sums) };
+                let (split, item) = (i / items, i % items);
+                let first = split * images;
+                let images = first..in_slab.min(first + images);
+                vectorize(micro.isa, Sum { job: self, split, item, images, fresh: slab == 0, padded, packed, sums });
             });
         }
+        let sums: &[f32] = sums.as_f32_mut();
+        let size = self.ci * g.kernel[0] * g.kernel[1];
         let dw = SharedMut::new(dw);
-        let sums = &sums[..];
-        for_items(co_blocks, |block| self.finish(group, block, groups, sums_each, sums, dw));
-    }
-
-    /// Writes the images as `[image][row][column][channel]`, padded with zeros.
-    fn channels_last(&self, group: usize, first: usize, images: usize, x: &[f32], out: &mut [u32]) {
-        let size = self.ci * self.g.in_h * self.g.in_w;
-        let out = SharedMut::new(out);
-        for_items(images, |image| {
-            // SAFETY: each item has its own image.
-            let out = unsafe { out.slice(image * self.image_words(), self.image_words()) };
-            let x = &x[((first + image) * self.g.groups + group) * size..][..size];
-            vectorize(self.micro.isa, ChannelsLast { job: self, x, out });
+        for_items(g.out_channels, |o| {
+            // SAFETY: each item has its own output channel.
+            let dw = unsafe { dw.slice(o * size, size) };
+            vectorize(micro.isa, Gather { job: self, o, sums, dw });
         });
-    }
-
-    /// Packs `dy` as A blocks: `[slice][block of channels]`, k = the slice's pixels.
-    fn pack_dy(&self, group: usize, first: usize, total: usize, dy: &[f32], out: &mut [u32]) {
-        let k = self.micro.k_words(self.slice);
-        let co_blocks = self.co.div_ceil(BLOCK);
-        let out = SharedMut::new(out);
-        for_items(total.div_ceil(self.slice) * co_blocks, |i| {
-            let (slice, block) = (i / co_blocks, i % co_blocks);
-            let range = slice * self.slice..total.min((slice + 1) * self.slice);
-            let packed = out.part(slice * co_blocks * BLOCK * k, co_blocks * BLOCK * k);
-            vectorize(self.micro.isa, PackDy { job: self, group, first, range, block, dy, packed });
-        });
-    }
-
-    /// Where the windows of the output pixels from `first` on begin in the channels-last slab, in elements.
-    #[inline(always)]
-    fn pixel_bases(&self, first: usize, bases: &mut [u32]) {
-        let [h, w] = self.out;
-        let (mut image, mut y, mut x) = (first / self.pixels, first % self.pixels / w, first % w);
-        let mut row = ((image * self.padded[0] + y * self.g.stride[0]) * self.padded[1]) * self.ci_padded;
-        for base in bases {
-            *base = (row + x * self.g.stride[1] * self.ci_padded) as u32;
-            x += 1;
-            if x == w {
-                (x, y) = (0, y + 1);
-                if y == h {
-                    (y, image) = (0, image + 1);
-                }
-                row = ((image * self.padded[0] + y * self.g.stride[0]) * self.padded[1]) * self.ci_padded;
-            }
-        }
-    }
-
-    /// The runs of neighbours that 32 columns consist of: (offset from the pixel's base, first column, length).
-    fn column_runs(&self, block: usize) -> Vec<(usize, usize, usize)> {
-        let per_row = self.g.kernel[1] * self.ci_padded;
-        let (mut at, end) = (block * BLOCK, self.columns.min((block + 1) * BLOCK));
-        let mut runs = Vec::new();
-        while at < end {
-            let (row, within) = (at / per_row, at % per_row);
-            let len = (per_row - within).min(end - at);
-            runs.push((row * self.padded[1] * self.ci_padded + within, at - block * BLOCK, len));
-            at += len;
-        }
-        runs
-    }
-
-    /// Adds up the pixel groups in order and writes `dw[co, ci, kh, kw]` for one block of output channels.
-    fn finish(&self, group: usize, block: usize, groups: usize, each: usize, sums: &[f32], dw: SharedMut<'_, f32>) {
-        let taps = self.g.kernel[0] * self.g.kernel[1];
-        let co_blocks = self.co.div_ceil(BLOCK);
-        let rows = BLOCK.min(self.co - block * BLOCK);
-        let per_row = self.ci * taps;
-        // SAFETY: each item has its own output channels.
-        let dw = unsafe { dw.slice((group * self.co + block * BLOCK) * per_row, rows * per_row) };
-        for (r, dw) in dw.chunks_exact_mut(per_row).enumerate() {
-            for tap in 0..taps {
-                for c in 0..self.ci {
-                    let column = tap * self.ci_padded + c;
-                    let at = ((column / BLOCK * co_blocks + block) * BLOCK + r) * BLOCK + column % BLOCK;
-                    dw[c * taps + tap] = (0..groups).map(|g| sums[g * each + at]).sum();
-                }
-            }
-        }
     }
 }
 
-/// Transposes one image.
-struct ChannelsLast<'a> {
+/// Copies one picture between zeros, channels and columns as they are.
+struct Pad<'a, X, T> {
     job: &'a Geometry,
-    x: &'a [f32],
-    out: &'a mut [u32],
+    x: Input<'a, X>,
+    image: usize,
+    out: &'a mut [T],
 }
 
-impl Work for ChannelsLast<'_> {
+impl<X: Element, T: Element> Work for Pad<'_, X, T> {
     #[inline(always)]
     fn run(self) {
-        let Self { job, x, out } = self;
-        let (h, w, per_word) = (job.g.in_h, job.g.in_w, job.micro.per_word());
-        let channel_words = job.ci_padded / per_word;
-        // Input columns that the padded row holds: the rest of the input is never read at this stride.
-        let begin = job.g.padding[1].min(job.padded[1]);
-        let width = w.min(job.padded[1] - begin);
-        let mut words = scratch::take(Slot::Row, channel_words * width.max(1));
-        for (r, out) in out.chunks_exact_mut(job.padded[1] * channel_words).enumerate() {
-            let Some(y) = r.checked_sub(job.g.padding[0]).filter(|&y| y < h && width > 0) else {
-                out.fill(0);
+        let Self { job, x, image, out } = self;
+        let Conv2d { in_h, in_w, in_channels: channels, padding, .. } = job.g;
+        let begin = padding[1].min(job.padded[1]);
+        let width = in_w.min(job.padded[1] - begin);
+        for (r, out) in out.chunks_exact_mut(job.padded[1] * channels).enumerate() {
+            let Some(y) = r.checked_sub(padding[0]).filter(|&y| y < in_h && width > 0) else {
+                out.fill(T::default());
                 continue;
             };
-            for (c, words) in words.chunks_exact_mut(width).enumerate() {
-                let row = |c: usize| &x[(c * h + y) * w..][..width];
-                let high = (per_word == 2 && 2 * c + 1 < job.ci).then(|| row(2 * c + 1));
-                rows_to_words(job.micro, row(c * per_word), high, words);
-            }
-            let (left, rest) = out.split_at_mut(begin * channel_words);
-            let (middle, right) = rest.split_at_mut(width * channel_words);
-            left.fill(0);
-            right.fill(0);
-            transpose(job.micro, &words, width, middle, channel_words, channel_words, width);
+            let (left, rest) = out.split_at_mut(begin * channels);
+            let (middle, right) = rest.split_at_mut(width * channels);
+            left.fill(T::default());
+            right.fill(T::default());
+            x.read(job.micro, (image * in_h + y) * in_w * channels, middle);
         }
     }
 }
 
-/// Packs one slice of one block of `dy`.
-struct PackDy<'a> {
+/// Transposes 32 channels of `dy`, in the order of the sum.
+struct PackDy<'a, Y, T> {
     job: &'a Geometry,
-    group: usize,
-    /// First image of the slab.
-    first: usize,
-    /// Pixels, counted from there.
+    dy: Input<'a, Y>,
+    /// Pictures.
     range: Range<usize>,
+    /// Block of channels, counted through the groups.
     block: usize,
-    dy: &'a [f32],
-    /// The slice's blocks.
-    packed: SharedMut<'a, u32>,
+    out: &'a mut [u32],
+    operand: PhantomData<T>,
 }
 
-impl Work for PackDy<'_> {
+impl<Y: Element, T: Element> Work for PackDy<'_, Y, T> {
     #[inline(always)]
     fn run(self) {
         let Self { job, range, .. } = self;
-        let rows = BLOCK.min(job.co - self.block * BLOCK);
-        let parts = Parts::new(job.micro.k_words(job.slice));
-        let mut row = scratch::take(Slot::Row, parts.words);
-        let block = [self.block, job.co.div_ceil(BLOCK)];
-        let mut values = scratch::take(Slot::Block, range.len());
-        let values = values.as_f32_mut();
-        let fill = |r: usize, words: &mut [u32]| {
-            let mut done = 0;
-            while done < values.len() {
-                let (image, at) = ((range.start + done) / job.pixels, (range.start + done) % job.pixels);
-                let len = (job.pixels - at).min(values.len() - done);
-                let plane = ((self.first + image) * job.g.groups + self.group) * job.co + self.block * BLOCK + r;
-                values[done..done + len].copy_from_slice(&self.dy[plane * job.pixels + at..][..len]);
-                done += len;
-            }
-            run_to_words(job.micro, values, words);
+        let (group, block) = (self.block / job.o_blocks(), self.block % job.o_blocks());
+        let channels = BLOCK.min(job.co - block * BLOCK);
+        let first = group * job.co + block * BLOCK;
+        let per_word = job.micro.per_word();
+        let mut lines = [0u32; 16 * BLOCK];
+        let (_, steps) = (0, job.words(range.len()));
+        let mut word = 0;
+        let mut flush = |word: usize, lines: &[u32]| {
+            let out = &mut self.out[word / 16 * 512..][..512];
+            transpose(job.micro, lines, BLOCK, out, 16, 16, BLOCK);
         };
-        // SAFETY: each item has its own slice and block.
-        unsafe { pack_a_block(job.micro.layout(), parts, block, rows, &mut row, self.packed, fill) };
+        for y in 0..job.out[0] {
+            for image in range.clone() {
+                let row = (image * job.out[0] + y) * job.out[1];
+                for x in (0..job.out[1]).step_by(per_word) {
+                    let mut pixels = [[T::default(); BLOCK]; 2];
+                    for (i, pixel) in pixels.iter_mut().enumerate().take(per_word.min(job.out[1] - x)) {
+                        let at = (row + x + i) * job.g.out_channels + first;
+                        if channels == BLOCK {
+                            self.dy.read(job.micro, at, &mut pixel[..]);
+                        } else {
+                            self.dy.read(job.micro, at, &mut pixel[..channels]);
+                        }
+                    }
+                    if let Ok(line) = <&mut [u32; BLOCK]>::try_from(&mut lines[word % 16 * BLOCK..][..BLOCK]) {
+                        pair(job.micro, &pixels[0], &pixels[1], line);
+                    }
+                    word += 1;
+                    if word % 16 == 0 {
+                        flush(word - 16, &lines);
+                    }
+                }
+            }
+        }
+        if word % 16 > 0 {
+            lines[word % 16 * BLOCK..].fill(0);
+            flush(word / 16 * 16, &lines);
+        }
+        debug_assert_eq!(word.next_multiple_of(16), steps);
     }
 }
 
-/// Adds slices to one column block's sums, for all blocks of output channels.
-struct Sum<'a> {
+/// Adds one group of pictures to the sums of one block of q, for all kernel rows and output channels.
+struct Sum<'a, T> {
     job: &'a Geometry,
-    block: usize,
-    /// Slices.
-    range: Range<usize>,
-    /// Pixels of the slab.
-    total: usize,
-    /// Whether the sums begin here.
+    split: usize,
+    /// Group of channels and block of q.
+    item: usize,
+    /// Pictures, counted from the slab's first.
+    images: Range<usize>,
     fresh: bool,
-    last: &'a [u32],
-    dy_packed: &'a [u32],
+    padded: &'a [T],
+    packed: &'a [u32],
+    /// `[ky][block of output channels][32][32]`.
     sums: &'a mut [f32],
 }
 
-impl Work for Sum<'_> {
+impl<T: Element> Work for Sum<'_, T> {
     #[inline(always)]
     fn run(self) {
-        let Self { job, last, sums, .. } = self;
-        if self.fresh {
-            sums.fill(0.0);
-        }
-        let micro = job.micro;
-        let co_blocks = job.co.div_ceil(BLOCK);
-        let k = micro.k_words(job.slice);
-        let mut panel = scratch::take(Slot::Panel, 32 * k + SLACK);
-        let mut bases = scratch::take(Slot::Table, job.slice);
-        let runs = job.column_runs(self.block);
-        let session = micro.enter();
-        for slice in self.range {
-            let pixels = slice * job.slice..self.total.min((slice + 1) * job.slice);
-            let bases = &mut bases[..pixels.len()];
-            job.pixel_bases(pixels.start, bases);
-            match micro.precision {
-                Precision::F32 => fill_f32(last, bases, &runs, &mut panel),
-                Precision::Bf16 => fill_bf16(last, bases, &runs, &mut panel),
+        let Self { job, images, padded, packed, sums, .. } = self;
+        let (group, q) = (self.item / job.q_blocks(), self.item % job.q_blocks());
+        let (micro, g, n) = (job.micro, job.g, images.len());
+        let per_word = micro.per_word();
+        let words = job.words(n);
+        let used = job.out[0] * n * job.row_words;
+        // B: [phase of the row][row / stride][picture][word of the row][32 q].
+        let line = n * job.row_words * BLOCK;
+        let rows = job.padded[0] / g.stride[0];
+        let mut b = scratch::take(Slot::Panel, g.stride[0] * rows * line + 16 * BLOCK);
+        let zero = [T::default(); BLOCK];
+        for r in 0..job.padded[0] {
+            let at = (r % g.stride[0] * rows + r / g.stride[0]) * line;
+            for (i, image) in images.clone().enumerate() {
+                let out = &mut b[at + i * job.row_words * BLOCK..][..job.row_words * BLOCK];
+                let pitch = job.padded[1] * g.in_channels;
+                for (word, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+                    let window = |x: usize| job.window(padded, (image * job.padded[0] + r) * pitch, x, group, q);
+                    let x = word * per_word;
+                    let high = if per_word == 2 && x + 1 < job.out[1] { window(x + 1) } else { zero };
+                    pair(micro, &window(x), &high, out);
+                }
             }
-            panel[32 * bases.len().div_ceil(micro.per_word())..32 * k].fill(0);
-            for (b, sums) in sums.chunks_exact_mut(BLOCK * BLOCK).enumerate() {
-                let a = &self.dy_packed[(slice * co_blocks + b) * BLOCK * k..][..BLOCK * k];
-                let rows = BLOCK.min(job.co - b * BLOCK);
-                // SAFETY: sizes as demanded (slices above), buffers 64-byte aligned, session held.
-                unsafe { micro.block(k, a.as_ptr(), panel.as_ptr(), sums.as_mut_ptr(), rows, true) };
+        }
+        // The last step of the sum may reach past the rows: it gets its own copy.
+        let whole = used / 16 * 16;
+        let mut tail = scratch::take(Slot::Row, 16 * BLOCK);
+        let a_words = job.words(job.images);
+        let blocks = job.o_blocks();
+        let session = micro.enter();
+        for (ky, sums) in sums.chunks_exact_mut(blocks * BLOCK * BLOCK).enumerate() {
+            let b = &b[(ky % g.stride[0] * rows + ky / g.stride[0]) * line..];
+            if whole < used {
+                tail.fill(0);
+                tail[..(used - whole) * BLOCK].copy_from_slice(&b[whole * BLOCK..used * BLOCK]);
+            }
+            let parts = [(0, whole, &b[..whole * BLOCK]), (whole, used.next_multiple_of(16) - whole, &tail[..])];
+            for (at, len, b) in parts.into_iter().filter(|(_, len, _)| *len > 0) {
+                for (o, sums) in sums.chunks_exact_mut(BLOCK * BLOCK).enumerate() {
+                    let a = ((self.split * g.groups + group) * blocks + o) * BLOCK * a_words;
+                    let a = &packed[a + BLOCK * at..][..BLOCK * len];
+                    let rows = BLOCK.min(job.co - o * BLOCK);
+                    let add = at > 0 || !self.fresh;
+                    // SAFETY: sizes as demanded (slices above), buffers and offsets 64-byte aligned, session held.
+                    unsafe { micro.block(len, a.as_ptr(), b.as_ptr(), sums.as_mut_ptr(), rows, add) };
+                }
             }
         }
         drop(session);
+        debug_assert!(words <= a_words);
     }
 }
 
-/// A copy may overrun its columns: the next run or pixel overwrites that (see `planes::Copies`).
-#[inline(always)]
-fn fill_f32(last: &[u32], bases: &[u32], runs: &[(usize, usize, usize)], panel: &mut [u32]) {
-    for (i, &base) in bases.iter().enumerate() {
-        for &(offset, column, len) in runs {
-            for step in (0..len).step_by(16) {
-                let from: &[u32] = &last[base as usize + offset + step..][..16];
-                panel[32 * i + column + step..][..16].copy_from_slice(from);
-            }
+impl Geometry {
+    /// The 32 elements of block `q` under output column `x` of the padded row at `row`; those past the kernel's row
+    /// belong to whatever comes next, and no sum that is kept sees them.
+    #[inline(always)]
+    fn window<T: Element>(&self, padded: &[T], row: usize, x: usize, group: usize, q: usize) -> [T; BLOCK] {
+        let channels = self.g.in_channels;
+        if self.g.groups == 1 {
+            let from: &[T] = &padded[row + x * self.g.stride[1] * channels + q * BLOCK..][..BLOCK];
+            return std::array::from_fn(|i| from[i]);
         }
+        let last = self.g.kernel[1] * self.ci;
+        std::array::from_fn(|i| {
+            let at = q * BLOCK + i;
+            if at >= last {
+                return T::default();
+            }
+            let (kx, c) = (at / self.ci, at % self.ci);
+            padded[row + (x * self.g.stride[1] + kx) * channels + group * self.ci + c]
+        })
     }
 }
 
-/// As [`fill_f32`], from bf16 elements and two pixels at a time.
-#[inline(always)]
-fn fill_bf16(last: &[u32], bases: &[u32], runs: &[(usize, usize, usize)], panel: &mut [u32]) {
-    // SAFETY: the words as pairs of u16; on little-endian machines the low half is the first.
-    let (_, elements, _) = unsafe { last.align_to::<u16>() };
-    let load = |at: usize| -> [u16; 16] {
-        debug_assert!(at + 16 <= elements.len());
-        // SAFETY: windows and runs lie inside of the slab by construction, and it has SLACK words after its end.
-        unsafe { elements.as_ptr().add(at).cast::<[u16; 16]>().read_unaligned() }
-    };
-    let (pairs, last_pixel) = bases.as_chunks::<2>();
-    for (i, &[first, second]) in pairs.iter().enumerate() {
-        for &(offset, column, len) in runs {
-            for step in (0..len).step_by(16) {
-                let (low, high) = (load(first as usize + offset + step), load(second as usize + offset + step));
-                let words: [u32; 16] = std::array::from_fn(|j| u32::from(low[j]) | u32::from(high[j]) << 16);
-                panel[BLOCK * i + column + step..][..16].copy_from_slice(&words);
+/// Brings one output channel's sums into the order of the weights, `[input channel][ky][kx]`.
+struct Gather<'a> {
+    job: &'a Geometry,
+    o: usize,
+    sums: &'a [f32],
+    dw: &'a mut [f32],
+}
+
+impl Work for Gather<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { job, sums, dw, .. } = self;
+        let [kh, kw] = job.g.kernel;
+        let (group, o) = (self.o / job.co, self.o % job.co);
+        let row = kw * job.ci;
+        // [ky][kx][input channel]
+        let mut stage = scratch::take(Slot::Row, kh * row);
+        let stage = stage.as_f32_mut();
+        let blocks = [job.g.groups * job.q_blocks(), kh, job.o_blocks()];
+        for split in 0..job.splits {
+            for (ky, stage) in stage.chunks_exact_mut(row).enumerate() {
+                for (q, stage) in stage.chunks_mut(BLOCK).enumerate() {
+                    let item = (split * blocks[0] + group * job.q_blocks() + q) * blocks[1];
+                    let from = ((item + ky) * blocks[2] + o / BLOCK) * BLOCK + o % BLOCK;
+                    let from = &sums[from * BLOCK..][..stage.len()];
+                    if split == 0 {
+                        stage.copy_from_slice(from);
+                    } else {
+                        stage.iter_mut().zip(from).for_each(|(s, f)| *s += f);
+                    }
+                }
             }
         }
-    }
-    for &base in last_pixel {
-        for &(offset, column, len) in runs {
-            for step in (0..len).step_by(16) {
-                let words = load(base as usize + offset + step).map(u32::from);
-                panel[BLOCK * pairs.len() + column + step..][..16].copy_from_slice(&words);
-            }
-        }
+        // SAFETY: f32 seen as words, twice.
+        let ((_, stage, _), (_, dw, _)) = unsafe { (stage.align_to::<u32>(), dw.align_to_mut::<u32>()) };
+        transpose(job.micro, stage, job.ci, dw, kh * kw, kh * kw, job.ci);
     }
 }

@@ -196,3 +196,95 @@ unsafe fn half(steps: usize, a: *const u32, b: *const u32, c: *mut f32, add: boo
         );
     }
 }
+
+/// See [`super::Micro::block_at`].
+///
+/// # Safety
+/// As there, and the tiles are configured.
+#[inline(always)]
+pub(super) unsafe fn block_at(a: [*const u8; 2], stride: usize, offsets: &[u32], b: *const u32, c: *mut f32) {
+    if offsets.is_empty() {
+        // SAFETY: C has 1024 floats (caller).
+        return unsafe { std::slice::from_raw_parts_mut(c, 1024) }.fill(0.0);
+    }
+    // SAFETY: the caller's promises.
+    unsafe { if a[1].is_null() { half_at(a[0], stride, offsets, b, c) } else { full_at(a, stride, offsets, b, c) } }
+}
+
+/// 32 rows, in place: tmm0..3 are C, tmm4..5 the two halves of A, tmm6..7 those of B.
+unsafe fn full_at(a: [*const u8; 2], stride: usize, offsets: &[u32], b: *const u32, c: *mut f32) {
+    // SAFETY: the tile rows are the bytes that the caller vouches for; B has 2 KiB for each offset, C 4 KiB.
+    // Prefetches do not fault.
+    unsafe {
+        asm!(
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            "3:",
+            "mov {at:e}, dword ptr [{offset}]",
+            "tileloadd tmm6, [{b} + {s128}*1]",
+            "lea {row}, [{a0} + {at}]",
+            "tileloadd tmm4, [{row} + {stride}*1]",
+            "tileloadd tmm7, [{b} + {s128}*1 + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "lea {row}, [{a1} + {at}]",
+            "tileloadd tmm5, [{row} + {stride}*1]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "add {offset}, 4",
+            "add {b}, 2048",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "dec {steps}",
+            "jnz 3b",
+            "tilestored [{c} + {s128}*1], tmm0",
+            "tilestored [{c} + {s128}*1 + 64], tmm1",
+            "tilestored [{c} + {s128}*1 + 2048], tmm2",
+            "tilestored [{c} + {s128}*1 + 2112], tmm3",
+            c = in(reg) c,
+            a0 = in(reg) a[0],
+            a1 = in(reg) a[1],
+            at = out(reg) _,
+            row = out(reg) _,
+            offset = inout(reg) offsets.as_ptr() => _,
+            b = inout(reg) b => _,
+            steps = inout(reg) offsets.len() => _,
+            stride = in(reg) stride,
+            s128 = in(reg) 128usize,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack)
+        );
+    }
+}
+
+/// 16 rows, in place.
+unsafe fn half_at(a: *const u8, stride: usize, offsets: &[u32], b: *const u32, c: *mut f32) {
+    // SAFETY: as in `full_at`.
+    unsafe {
+        asm!(
+            "tilezero tmm0", "tilezero tmm1",
+            "3:",
+            "mov {at:e}, dword ptr [{offset}]",
+            "add {at}, {a}",
+            "tileloadd tmm6, [{b} + {s128}*1]",
+            "tileloadd tmm4, [{at} + {stride}*1]",
+            "tileloadd tmm7, [{b} + {s128}*1 + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "add {offset}, 4",
+            "add {b}, 2048",
+            "dec {steps}",
+            "jnz 3b",
+            "tilestored [{c} + {s128}*1], tmm0",
+            "tilestored [{c} + {s128}*1 + 64], tmm1",
+            c = in(reg) c,
+            a = in(reg) a,
+            at = out(reg) _,
+            offset = inout(reg) offsets.as_ptr() => _,
+            b = inout(reg) b => _,
+            steps = inout(reg) offsets.len() => _,
+            stride = in(reg) stride,
+            s128 = in(reg) 128usize,
+            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+            options(nostack)
+        );
+    }
+}

@@ -10,9 +10,9 @@ use std::arch::x86_64::*;
 pub(super) unsafe fn block(k: usize, a: *const u32, b: *const u32, c: *mut f32, rows: usize, add: bool, bf16: bool) {
     for r in (0..rows).step_by(4) {
         for col in [0, 16] {
-            // SAFETY: rows r..r + 4 lie in strip r / 8 of A and in C; columns col..col + 16 in B and C.
+            // SAFETY: rows r..r + 4 lie in A and C (which have 32), columns col..col + 16 in B and C.
             unsafe {
-                let a = a.add(r / 8 * 8 * k + r % 8);
+                let a = a.add(r * 16);
                 let (b, c) = (b.add(col), c.add(r * 32 + col));
                 if bf16 { four_rows::<true>(k, a, b, c, add) } else { four_rows::<false>(k, a, b, c, add) }
             }
@@ -20,7 +20,7 @@ pub(super) unsafe fn block(k: usize, a: *const u32, b: *const u32, c: *mut f32, 
     }
 }
 
-/// 4 rows x 16 columns in eight registers; A's words at a k are 8 apart, B's rows 32.
+/// 4 rows x 16 columns in eight registers; A's rows are 16 words apart, B's 32.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn four_rows<const BF16: bool>(k: usize, a: *const u32, b: *const u32, c: *mut f32, add: bool) {
     // SAFETY: the caller's promise (see `block`).
@@ -32,19 +32,22 @@ unsafe fn four_rows<const BF16: bool>(k: usize, a: *const u32, b: *const u32, c:
             }
         }
         let high = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
-        for i in 0..k {
-            let b0 = _mm256_loadu_si256(b.add(i * 32).cast());
-            let b1 = _mm256_loadu_si256(b.add(i * 32 + 8).cast());
-            for (r, row) in acc.iter_mut().enumerate() {
-                let a = _mm256_set1_epi32(a.add(i * 8 + r).read().cast_signed());
-                for (acc, b) in row.iter_mut().zip([b0, b1]) {
-                    if BF16 {
-                        let low = |v| _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
-                        let top = |v| _mm256_castsi256_ps(_mm256_and_si256(v, high));
-                        *acc = _mm256_fmadd_ps(low(a), low(b), *acc);
-                        *acc = _mm256_fmadd_ps(top(a), top(b), *acc);
-                    } else {
-                        *acc = _mm256_fmadd_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), *acc);
+        for step in 0..k / 16 {
+            let (a, b) = (a.add(step * 512), b.add(step * 512));
+            for i in 0..16 {
+                let b0 = _mm256_loadu_si256(b.add(i * 32).cast());
+                let b1 = _mm256_loadu_si256(b.add(i * 32 + 8).cast());
+                for (r, row) in acc.iter_mut().enumerate() {
+                    let a = _mm256_set1_epi32(a.add(r * 16 + i).read().cast_signed());
+                    for (acc, b) in row.iter_mut().zip([b0, b1]) {
+                        if BF16 {
+                            let low = |v| _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+                            let top = |v| _mm256_castsi256_ps(_mm256_and_si256(v, high));
+                            *acc = _mm256_fmadd_ps(low(a), low(b), *acc);
+                            *acc = _mm256_fmadd_ps(top(a), top(b), *acc);
+                        } else {
+                            *acc = _mm256_fmadd_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), *acc);
+                        }
                     }
                 }
             }

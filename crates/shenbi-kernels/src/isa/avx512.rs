@@ -13,7 +13,8 @@ macro_rules! block {
         pub(super) unsafe fn $name(k: usize, a: *const u32, b: *const u32, c: *mut f32, rows: usize, add: bool) {
             #[target_feature(enable = $features)]
             unsafe fn strip<const R: usize>(k: usize, a: *const u32, b: *const u32, c: *mut f32, add: bool) {
-                // SAFETY: a has 8 * k words, b 32 * k (aligned), c R rows of 32 (aligned): the caller's promise.
+                // SAFETY: a has 32 * k words from its first row on, b 32 * k (aligned), c R rows of 32 (aligned): the
+                // caller's promise.
                 unsafe {
                     let mut acc = [[_mm512_setzero_ps(); 2]; R];
                     if add {
@@ -21,15 +22,18 @@ macro_rules! block {
                             *row = [_mm512_load_ps(c.add(r * 32)), _mm512_load_ps(c.add(r * 32 + 16))];
                         }
                     }
-                    for i in 0..k {
-                        let b0 = _mm512_load_si512(b.add(i * 32).cast());
-                        let b1 = _mm512_load_si512(b.add(i * 32 + 16).cast());
-                        for (r, row) in acc.iter_mut().enumerate() {
-                            let $a = _mm512_set1_epi32(a.add(i * 8 + r).read().cast_signed());
-                            let ($acc, $b) = (row[0], b0);
-                            row[0] = $product;
-                            let ($acc, $b) = (row[1], b1);
-                            row[1] = $product;
+                    for step in 0..k / 16 {
+                        let (a, b) = (a.add(step * 512), b.add(step * 512));
+                        for i in 0..16 {
+                            let b0 = _mm512_load_si512(b.add(i * 32).cast());
+                            let b1 = _mm512_load_si512(b.add(i * 32 + 16).cast());
+                            for (r, row) in acc.iter_mut().enumerate() {
+                                let $a = _mm512_set1_epi32(a.add(r * 16 + i).read().cast_signed());
+                                let ($acc, $b) = (row[0], b0);
+                                row[0] = $product;
+                                let ($acc, $b) = (row[1], b1);
+                                row[1] = $product;
+                            }
                         }
                     }
                     for (r, row) in acc.iter().enumerate() {
@@ -41,7 +45,7 @@ macro_rules! block {
             for s in 0..rows.div_ceil(8) {
                 // SAFETY: strip s lies inside the 32 rows.
                 unsafe {
-                    let (a, c) = (a.add(s * 8 * k), c.add(s * 8 * 32));
+                    let (a, c) = (a.add(s * 8 * 16), c.add(s * 8 * 32));
                     match rows - s * 8 {
                         1 => strip::<1>(k, a, b, c, add),
                         2 => strip::<2>(k, a, b, c, add),
@@ -72,6 +76,7 @@ block!(block_bf16_emulated, "avx512f", |acc, a, b| {
 });
 
 /// `out[i]` = bf16 of `low[i]` and `high[i]`.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(crate) fn pair_words(low: &[f32], high: &[f32], out: &mut [u32]) {
     let n = out.len();
@@ -91,7 +96,33 @@ pub(crate) fn pair_words(low: &[f32], high: &[f32], out: &mut [u32]) {
     }
 }
 
+/// `out[i]` = the bits `low[i]` below `high[i]`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(crate) fn interleave(low: &[u16; 32], high: &[u16; 32], out: &mut [u32; 32]) {
+    const fn index(first: u16) -> [u16; 32] {
+        let mut at = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            at[i] = first + i as u16 / 2 + i as u16 % 2 * 32;
+            i += 1;
+        }
+        at
+    }
+    const FIRST: [u16; 32] = index(0);
+    const SECOND: [u16; 32] = index(16);
+    // SAFETY: loads and stores of the arrays' sizes.
+    unsafe {
+        let (low, high) = (_mm512_loadu_si512(low.as_ptr().cast()), _mm512_loadu_si512(high.as_ptr().cast()));
+        let first = _mm512_permutex2var_epi16(low, _mm512_loadu_si512(FIRST.as_ptr().cast()), high);
+        let second = _mm512_permutex2var_epi16(low, _mm512_loadu_si512(SECOND.as_ptr().cast()), high);
+        _mm512_storeu_si512(out.as_mut_ptr().cast(), first);
+        _mm512_storeu_si512(out.as_mut_ptr().add(16).cast(), second);
+    }
+}
+
 /// `out[i]` = bf16 of `x[i]`.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(crate) fn round(x: &[f32], out: &mut [u16]) {
     let n = out.len();
@@ -107,14 +138,17 @@ pub(crate) fn round(x: &[f32], out: &mut [u16]) {
     }
 }
 
-/// `out[j * out_stride + i] = src[i * src_stride + j]` for i, j < 16.
+/// `out[j * out_stride + i] = src[i * src_stride + j]` for i < `rows`, j < `columns`, both 1 to 16.
 #[target_feature(enable = "avx512f")]
-pub(crate) fn transpose16(src: &[u32], src_stride: usize, out: &mut [u32], out_stride: usize) {
-    assert!(src.len() >= 15 * src_stride + 16 && out.len() >= 15 * out_stride + 16);
+pub(crate) fn transpose16(src: &[u32], src_stride: usize, out: &mut [u32], out_stride: usize, size: [usize; 2]) {
+    let [rows, columns] = size;
+    assert!((1..=16).contains(&rows) && (1..=16).contains(&columns));
+    assert!(src.len() >= (rows - 1) * src_stride + columns && out.len() >= (columns - 1) * out_stride + rows);
+    let (mask, out_mask) = (0xffff_u16 >> (16 - columns), 0xffff_u16 >> (16 - rows));
     let mut v = [_mm512_setzero_si512(); 16];
-    for (i, v) in v.iter_mut().enumerate() {
-        // SAFETY: row i < 16 of 16 words is inside `src` by the assertion.
-        *v = unsafe { _mm512_loadu_si512(src.as_ptr().add(i * src_stride).cast()) };
+    for (i, v) in v.iter_mut().enumerate().take(rows) {
+        // SAFETY: row i < rows of `columns` words is inside `src` by the assertion; the mask reads no more.
+        *v = unsafe { _mm512_maskz_loadu_epi32(mask, src.as_ptr().add(i * src_stride).cast()) };
     }
     let mut t = v;
     for i in 0..8 {
@@ -140,8 +174,8 @@ pub(crate) fn transpose16(src: &[u32], src_stride: usize, out: &mut [u32], out_s
         v[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
         v[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
     }
-    for (j, v) in v.iter().enumerate() {
-        // SAFETY: row j < 16 of 16 words is inside `out` by the assertion.
-        unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(j * out_stride).cast(), *v) };
+    for (j, v) in v.iter().enumerate().take(columns) {
+        // SAFETY: row j < columns of `rows` words is inside `out` by the assertion; the mask writes no more.
+        unsafe { _mm512_mask_storeu_epi32(out.as_mut_ptr().add(j * out_stride).cast(), out_mask, *v) };
     }
 }

@@ -1,7 +1,7 @@
 //! Instruction sets, chosen at run time, and the block product each of them offers.
 //!
-//! A [`Micro`] computes `C[32][32] (+)= A[32][k] · B[k][32]` on packed words. B is always `[k][32]` words; A's order is
-//! [`Layout`]. A word is one f32, or two bf16 neighbours along k (the first in the low half).
+//! A [`Micro`] computes `C[32][32] (+)= A[32][k] · B[k][32]` on packed words: A is `[k / 16][32 rows][16]`, B is
+//! `[k][32]`. A word is one f32, or two bf16 neighbours along k (the first in the low half).
 #![allow(unsafe_code)]
 
 use crate::error::KernelError;
@@ -54,6 +54,17 @@ pub enum Precision {
     /// Operands rounded to bf16 (nearest, ties to even). Every instruction set computes it; only AMX and AVX512-BF16
     /// are faster than f32 at it. [`auto_precision`] tells whether this CPU should.
     Bf16,
+}
+
+impl Precision {
+    /// Values per word.
+    #[inline(always)]
+    pub(crate) const fn per_word(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 => 2,
+        }
+    }
 }
 
 /// What the CPU can do, asked once.
@@ -170,40 +181,6 @@ pub fn describe() -> String {
     format!("{} CPU, features: {present}; kernels: {path}", std::env::consts::ARCH)
 }
 
-/// The order of the words in a packed A block of 32 rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// `[4 strips][k][8 rows]`: a broadcast kernel reads 8 rows at each k.
-    Strips,
-    /// `[k / 16][2 halves][16 rows][16 words]`: AMX tiles.
-    Tiles,
-}
-
-/// A division of k into parts whose B panel stays in the L1 cache while the A blocks stream past it.
-/// Packed A operands are `[part][block][32 x words of the part]`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Parts {
-    pub(crate) words: usize,
-    each: usize,
-}
-
-impl Parts {
-    /// Words of one part at most: 24 KiB of panel.
-    pub(crate) const LONGEST: usize = 192;
-
-    /// `words` as [`Micro::k_words`] gives them, in nearly equal parts.
-    pub(crate) fn new(words: usize) -> Self {
-        let count = words.div_ceil(Self::LONGEST).max(1);
-        Self { words, each: words.div_ceil(count).next_multiple_of(16) }
-    }
-
-    /// (first word, words) of each part; none if there are no words.
-    #[inline(always)]
-    pub(crate) fn iter(self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.words).step_by(self.each.max(1)).map(move |at| (at, self.each.min(self.words - at)))
-    }
-}
-
 /// A block product on one instruction set at one precision.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Micro {
@@ -222,10 +199,7 @@ impl Micro {
     /// Values per word: 2 for bf16.
     #[inline(always)]
     pub(crate) fn per_word(self) -> usize {
-        match self.precision {
-            Precision::F32 => 1,
-            Precision::Bf16 => 2,
-        }
+        self.precision.per_word()
     }
 
     /// Whether bf16 conversions may use AVX512-BF16.
@@ -235,10 +209,6 @@ impl Micro {
         self.hardware_bf16 && matches!(self.isa, Isa::Amx | Isa::Avx512)
     }
 
-    pub(crate) fn layout(self) -> Layout {
-        if self.tiles() { Layout::Tiles } else { Layout::Strips }
-    }
-
     #[inline(always)]
     fn tiles(self) -> bool {
         self.isa == Isa::Amx && self.precision == Precision::Bf16
@@ -246,8 +216,7 @@ impl Micro {
 
     /// `values` along k as a number of words, rounded up to what the block product wants.
     pub(crate) fn k_words(self, values: usize) -> usize {
-        let words = values.div_ceil(self.per_word());
-        if self.tiles() { words.next_multiple_of(16) } else { words }
+        values.div_ceil(self.per_word()).next_multiple_of(16)
     }
 
     /// Must be held by a thread while it calls [`Self::block`].
@@ -261,10 +230,33 @@ impl Micro {
         Session { tiles: false }
     }
 
+    /// Whether [`Self::block_at`] is there.
+    #[inline(always)]
+    pub(crate) fn reads_in_place(self) -> bool {
+        self.tiles()
+    }
+
+    /// `C = A · B` where A need not be packed: step i (of 64 bytes) of its row r is at
+    /// `a[r / 16] + (r % 16) * stride + offsets[i]` bytes. A half without rows is null.
+    ///
+    /// # Safety
+    /// [`Self::reads_in_place`]; all those bytes can be read; `b` has 512 words for each offset and `c` 1024 floats,
+    /// both 64-byte aligned; the thread holds an [`Self::enter`] session.
+    #[inline(always)]
+    pub(crate) unsafe fn block_at(self, a: [*const u8; 2], stride: usize, offsets: &[u32], b: *const u32, c: *mut f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promises.
+        unsafe {
+            amx::block_at(a, stride, offsets, b, c);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (a, stride, offsets, b, c);
+    }
+
     /// `C[rows][32] = A · B` (or `+=`), C's rows 32 apart. Rows of C past `rows` may hold anything afterwards.
     ///
     /// # Safety
-    /// `a` has 32 * `k` words in [`Self::layout`]; `b` 32 * `k`, 64-byte aligned; `c` 1024 floats, 64-byte aligned;
+    /// `a` has 32 * `k` words; `b` 32 * `k`, 64-byte aligned; `c` 1024 floats, 64-byte aligned;
     /// `rows` is 1 to 32; `k` came from [`Self::k_words`]; the thread holds an [`Self::enter`] session.
     #[inline(always)]
     pub(crate) unsafe fn block(self, k: usize, a: *const u32, b: *const u32, c: *mut f32, rows: usize, add: bool) {
@@ -331,7 +323,13 @@ pub(crate) fn vectorize<W: Work>(isa: Isa, work: W) {
         fn medium<W: Work>(work: W) {
             work.run();
         }
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,bmi2")]
+        fn wide_with_bf16<W: Work>(work: W) {
+            work.run();
+        }
         match isa {
+            // SAFETY: asked just now.
+            Isa::Amx | Isa::Avx512 if features().avx512_bf16 => return unsafe { wide_with_bf16(work) },
             // SAFETY: an `Isa` in use is available on this CPU (BMI2 came with AVX2).
             Isa::Amx | Isa::Avx512 => return unsafe { wide(work) },
             // SAFETY: as above.
@@ -392,11 +390,7 @@ mod tests {
                     }
                 };
                 for (i, j) in (0..k).flat_map(|i| (0..32).map(move |j| (i, j))) {
-                    let at = match micro.layout() {
-                        Layout::Strips => j / 8 * 8 * k + i * 8 + j % 8,
-                        Layout::Tiles => i / 16 * 512 + j * 16 + i % 16,
-                    };
-                    a[at] = word(&|l| value(l + 5 * j), i);
+                    a[i / 16 * 512 + j * 16 + i % 16] = word(&|l| value(l + 5 * j), i);
                     b[i * 32 + j] = word(&|l| value(3 * l + j), i);
                 }
                 let _session = micro.enter();

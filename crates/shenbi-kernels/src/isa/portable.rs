@@ -20,34 +20,36 @@ pub(super) unsafe fn block(k: usize, a: *const u32, b: *const u32, c: *mut f32, 
         )
     };
     for r in (0..rows).step_by(ROWS) {
-        let a = &a[r / 8 * 8 * k..];
         for col in (0..32).step_by(COLUMNS) {
             if bf16 {
-                tile::<true>(k, a, r % 8, b, col, &mut c[r * 32..], add)
+                tile::<true>(a, r, b, col, &mut c[r * 32..], add)
             } else {
-                tile::<false>(k, a, r % 8, b, col, &mut c[r * 32..], add)
+                tile::<false>(a, r, b, col, &mut c[r * 32..], add)
             }
         }
     }
 }
 
 #[inline(always)]
-fn tile<const BF16: bool>(k: usize, a: &[u32], row: usize, b: &[u32], col: usize, c: &mut [f32], add: bool) {
+fn tile<const BF16: bool>(a: &[u32], row: usize, b: &[u32], col: usize, c: &mut [f32], add: bool) {
     let mut acc = [[0.0f32; COLUMNS]; ROWS];
     if add {
         for (r, acc) in acc.iter_mut().enumerate() {
             acc.copy_from_slice(&c[r * 32 + col..][..COLUMNS]);
         }
     }
-    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(32)).take(k) {
-        let b = &b[col..col + COLUMNS];
-        for (acc, &a) in acc.iter_mut().zip(&a[row..row + ROWS]) {
-            for (acc, &b) in acc.iter_mut().zip(b) {
-                if BF16 {
-                    *acc = multiply_add(f32::from_bits(a << 16), f32::from_bits(b << 16), *acc);
-                    *acc = multiply_add(f32::from_bits(a & 0xffff_0000), f32::from_bits(b & 0xffff_0000), *acc);
-                } else {
-                    *acc = multiply_add(f32::from_bits(a), f32::from_bits(b), *acc);
+    for (a, b) in a.chunks_exact(512).zip(b.chunks_exact(512)) {
+        for (i, b) in b.chunks_exact(32).enumerate() {
+            let b = &b[col..col + COLUMNS];
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let a = a[(row + r) * 16 + i];
+                for (acc, &b) in acc.iter_mut().zip(b) {
+                    if BF16 {
+                        *acc = multiply_add(f32::from_bits(a << 16), f32::from_bits(b << 16), *acc);
+                        *acc = multiply_add(f32::from_bits(a & 0xffff_0000), f32::from_bits(b & 0xffff_0000), *acc);
+                    } else {
+                        *acc = multiply_add(f32::from_bits(a), f32::from_bits(b), *acc);
+                    }
                 }
             }
         }

@@ -36,7 +36,7 @@ pub fn for_products(g: &Conv2d, mut f: impl FnMut(usize, usize, usize)) {
         for o in 0..g.out_channels {
             let group = o / co;
             for (y, x) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {
-                let out = ((n * g.out_channels + o) * oh + y) * ow + x;
+                let out = ((n * oh + y) * ow + x) * g.out_channels + o;
                 for c in 0..ci {
                     for i in 0..g.kernel[0] {
                         let Some(iy) = (y * g.stride[0] + i).checked_sub(g.padding[0]).filter(|&v| v < g.in_h) else {
@@ -47,7 +47,7 @@ pub fn for_products(g: &Conv2d, mut f: impl FnMut(usize, usize, usize)) {
                             else {
                                 continue;
                             };
-                            let xi = ((n * g.in_channels + group * ci + c) * g.in_h + iy) * g.in_w + ix;
+                            let xi = ((n * g.in_h + iy) * g.in_w + ix) * g.in_channels + group * ci + c;
                             let wi = ((o * ci + c) * g.kernel[0] + i) * g.kernel[1] + j;
                             f(xi, wi, out);
                         }

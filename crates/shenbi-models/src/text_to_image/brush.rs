@@ -160,10 +160,11 @@ impl Generator {
         let x = self.start.forward(cond.clone());
         let [_, n] = x.dims();
         let mut x = x.reshape([b, n / (h * w), h, w]);
-        for (norm, up) in self.norms.iter().zip(&self.ups) {
-            x = up.forward(norm.forward_relu(x, cond.clone(), mode));
+        for (i, (norm, up)) in self.norms.iter().zip(&self.ups).enumerate() {
+            let last = i + 1 == self.ups.len();
+            x = up.forward_leaky(norm.forward_relu(x, cond.clone(), mode), if last { SLOPE } else { 1.0 });
         }
-        ops::tanh(self.refine.forward(ops::leaky_relu(x, SLOPE)))
+        ops::tanh(self.refine.forward(x))
     }
 
     /// Moves the running statistics towards those of a training batch.
@@ -233,7 +234,7 @@ impl Discriminator {
     pub fn trunk(&self, x: Tensor<4>) -> Tensor<2> {
         let mut x = x;
         for down in &self.downs {
-            x = ops::leaky_relu(down.forward(x), SLOPE);
+            x = down.forward_leaky(x, SLOPE);
         }
         ops::leaky_relu(self.features.forward(x.flatten(1, 3)), SLOPE)
     }
@@ -262,11 +263,11 @@ impl Discriminator {
     pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>, sentence: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
         let (mut x, mut dx) = (x, dx);
         for down in &self.downs {
-            (x, dx) = down.forward_tangent(x, dx);
-            (x, dx) = ops::leaky_relu_tangent(x, dx, SLOPE);
+            (x, dx) = down.forward_tangent(x, dx, SLOPE);
         }
         let (x, dx) = self.features.forward_tangent(x.flatten(1, 3), dx.flatten::<2>(1, 3));
-        let (x, dx) = ops::leaky_relu_tangent(x, dx, SLOPE);
+        let x = ops::leaky_relu(x, SLOPE);
+        let dx = ops::leaky_relu_tangent(x.clone(), dx, SLOPE);
         let [b, n] = x.dims();
         let direction = self.project.forward(ops::normalize(sentence)).mul_scalar((n as f64).powf(-0.5));
         let (real, dreal) = self.real.forward_tangent(x.clone(), dx.clone());

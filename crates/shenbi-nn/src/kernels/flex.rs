@@ -1,0 +1,345 @@
+//! The operations on the CPU.
+
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::DType;
+use burn_flex::FlexTensor;
+use shenbi_kernels::{self as kernels, Activation, Input, bf16};
+
+use super::memory::{buffer, contiguous, dense, elements, pictures, recycle, tensor, to_channels_last};
+use super::{After, KernelGradients, Kernels, Normalize, Stride, precision};
+
+/// Runs the body with `$E` bound to the element type of `$dtype`.
+macro_rules! with_element {
+    ($dtype:expr, $E:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $E = f32;
+                $body
+            }
+            DType::BF16 => {
+                type $E = bf16;
+                $body
+            }
+            other => panic!("the CPU kernels take f32 and bf16 tensors, not {other:?}"),
+        }
+    };
+}
+
+/// Kernels refuse shapes that layers cannot make; a layer that does has a bug, and the message names the shapes.
+fn run<T>(result: Result<T, kernels::KernelError>) -> T {
+    result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn geometry(x: [usize; 4], out_channels: usize, kernel: usize, stride: Stride) -> kernels::Conv2d {
+    kernels::Conv2d {
+        batch: x[0],
+        in_channels: x[1],
+        out_channels,
+        in_h: x[2],
+        in_w: x[3],
+        kernel: [kernel; 2],
+        stride: [stride.stride; 2],
+        padding: [stride.padding; 2],
+        groups: stride.groups,
+    }
+}
+
+fn activation(slope: f32) -> Activation {
+    if slope == 1.0 { Activation::None } else { Activation::LeakyRelu(slope) }
+}
+
+/// The gradient `dy`, and the output of the activation that it has to pass, both channels-last and of one type.
+struct Gradient {
+    dy: FlexTensor,
+    gate: Option<FlexTensor>,
+    slope: f32,
+}
+
+impl Gradient {
+    fn new(dy: FlexTensor, gate: Option<FlexTensor>, slope: f32) -> Self {
+        let (dy, gate) = (to_channels_last(dy), gate.map(to_channels_last));
+        let dy = match &gate {
+            Some(gate) if gate.dtype() != dy.dtype() => cast(dy, gate.dtype()),
+            _ => dy,
+        };
+        Self { dy, gate, slope }
+    }
+
+    fn input<E: super::memory::Stored>(&self) -> Input<'_, E> {
+        Input { values: elements(&self.dy), gate: self.gate.as_ref().map(|gate| (elements(gate), self.slope)) }
+    }
+}
+
+fn cast(tensor: FlexTensor, dtype: DType) -> FlexTensor {
+    use burn::backend::ops::FloatTensorOps;
+    <Flex as FloatTensorOps<Flex>>::float_cast(tensor, dtype.into())
+}
+
+/// What activations are stored as.
+pub(super) fn activation_type() -> DType {
+    match precision() {
+        kernels::Precision::F32 => DType::F32,
+        kernels::Precision::Bf16 => DType::BF16,
+    }
+}
+
+impl Kernels for Flex {
+    fn shenbi_conv2d(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        stride: Stride,
+        after: After,
+    ) -> FlexTensor {
+        conv(Gradient::new(x, None, 1.0), weight, after.bias.then_some(bias), stride, after.slope, activation_type())
+    }
+
+    fn shenbi_conv_transpose2d(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        size: [usize; 2],
+        stride: Stride,
+        after: After,
+    ) -> FlexTensor {
+        let bias = after.bias.then_some(bias);
+        transposed(Gradient::new(x, None, 1.0), weight, bias, size, stride, after.slope, activation_type())
+    }
+
+    fn shenbi_leaky_relu(x: FlexTensor, slope: f32) -> FlexTensor {
+        let x = dense(x);
+        with_element!(x.dtype(), E => {
+            let x_values = elements::<E>(&x);
+            let mut y = buffer::<E>(x_values.len());
+            run(kernels::activation_forward(activation(slope), x_values, &mut y));
+            like(y, &x)
+        })
+    }
+
+    fn shenbi_leaky_relu_backward(y: FlexTensor, dy: FlexTensor, slope: f32) -> FlexTensor {
+        let y = dense(y);
+        // The same order in memory.
+        let dy = if y.is_contiguous() { contiguous(dy) } else { to_channels_last(dy) };
+        let dy = if dy.dtype() == y.dtype() { dy } else { cast(dy, y.dtype()) };
+        with_element!(y.dtype(), E => {
+            let mut dx = buffer::<E>(elements::<E>(&y).len());
+            run(kernels::activation_backward(activation(slope), elements::<E>(&y), elements::<E>(&dy), &mut dx));
+            let dx = like(dx, &y);
+            recycle(y);
+            recycle(dy);
+            dx
+        })
+    }
+
+    fn shenbi_tanh(x: FlexTensor) -> FlexTensor {
+        let x = dense(x);
+        with_element!(x.dtype(), E => {
+            let x_values = elements::<E>(&x);
+            let mut y = buffer::<f32>(x_values.len());
+            run(kernels::tanh_forward(x_values, &mut y));
+            let y = like(y, &x);
+            recycle(x);
+            y
+        })
+    }
+
+    fn shenbi_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, how: Normalize) -> (FlexTensor, FlexTensor) {
+        let (x, gamma, beta) = (to_channels_last(x), contiguous(gamma), contiguous(beta));
+        let g = norm_geometry(&x, &gamma, how);
+        with_element!(x.dtype(), E => {
+            let mut y = buffer::<E>(elements::<E>(&x).len());
+            let affine = (Some(elements(&gamma)), Some(elements(&beta)));
+            let stats = run(kernels::norm_forward(&g, elements::<E>(&x), affine.0, affine.1, &mut y));
+            let sets = stats.mean.len();
+            (like(y, &x), tensor([stats.mean, stats.variance].concat(), [2, sets]))
+        })
+    }
+
+    fn shenbi_norm_apply(
+        x: FlexTensor,
+        stats: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        how: Normalize,
+    ) -> FlexTensor {
+        let (x, gamma, beta) = (to_channels_last(x), contiguous(gamma), contiguous(beta));
+        let g = norm_geometry(&x, &gamma, how);
+        let stats = stats_of(&contiguous(stats));
+        with_element!(x.dtype(), E => {
+            let mut y = buffer::<E>(elements::<E>(&x).len());
+            let affine = (Some(elements(&gamma)), Some(elements(&beta)));
+            run(kernels::norm_apply(&g, elements::<E>(&x), &stats, affine.0, affine.1, &mut y));
+            let y = like(y, &x);
+            recycle(x);
+            y
+        })
+    }
+}
+
+impl KernelGradients for Flex {
+    fn shenbi_conv2d_data(
+        dy: FlexTensor,
+        gate: Option<FlexTensor>,
+        slope: f32,
+        weight: FlexTensor,
+        size: [usize; 2],
+        stride: Stride,
+        dtype: DType,
+    ) -> FlexTensor {
+        transposed(Gradient::new(dy, gate, slope), weight, None, size, stride, 1.0, dtype)
+    }
+
+    fn shenbi_conv_transpose2d_data(
+        dy: FlexTensor,
+        gate: Option<FlexTensor>,
+        slope: f32,
+        weight: FlexTensor,
+        stride: Stride,
+        dtype: DType,
+    ) -> FlexTensor {
+        conv(Gradient::new(dy, gate, slope), weight, None, stride, 1.0, dtype)
+    }
+
+    fn shenbi_conv2d_weights(
+        x: FlexTensor,
+        x_gate: Option<FlexTensor>,
+        dy: FlexTensor,
+        dy_gate: Option<FlexTensor>,
+        slope: f32,
+        kernel: usize,
+        stride: Stride,
+    ) -> FlexTensor {
+        let (x, dy) = (Gradient::new(x, x_gate, slope), Gradient::new(dy, dy_gate, slope));
+        let [_, co, _, _] = dy.dy.shape().dims();
+        let g = geometry(x.dy.shape().dims(), co, kernel, stride);
+        let shape = [co, g.in_channels / g.groups, kernel, kernel];
+        let mut weight = buffer::<f32>(shape.iter().product());
+        with_element!(x.dy.dtype(), X => with_element!(dy.dy.dtype(), Y => {
+            run(kernels::conv2d_backward_weights(&g, x.input::<X>(), dy.input::<Y>(), &mut weight, precision()));
+        }));
+        for part in [x, dy] {
+            part.recycle();
+        }
+        tensor(weight, shape)
+    }
+
+    fn shenbi_channel_sum(dy: FlexTensor, gate: Option<FlexTensor>, slope: f32) -> FlexTensor {
+        let dy = Gradient::new(dy, gate, slope);
+        let [_, c, _, _] = dy.dy.shape().dims();
+        let mut sums = vec![0.0; c];
+        with_element!(dy.dy.dtype(), E => run(kernels::channel_sum(dy.input::<E>(), &mut sums)));
+        dy.recycle();
+        tensor(sums, [c])
+    }
+
+    fn shenbi_tanh_backward(y: FlexTensor, dy: FlexTensor, dtype: DType) -> FlexTensor {
+        let y = dense(y);
+        let dy = if y.is_contiguous() { contiguous(dy) } else { to_channels_last(dy) };
+        with_element!(dtype, E => {
+            let mut dx = buffer::<E>(elements::<f32>(&y).len());
+            run(kernels::tanh_backward(elements::<f32>(&y), elements::<f32>(&dy), &mut dx));
+            like(dx, &y)
+        })
+    }
+
+    fn shenbi_norm_backward(
+        x: FlexTensor,
+        stats: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        dy: FlexTensor,
+        how: Normalize,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let (x, gamma, beta, dy) = (to_channels_last(x), contiguous(gamma), contiguous(beta), to_channels_last(dy));
+        let dy = if dy.dtype() == x.dtype() { dy } else { cast(dy, x.dtype()) };
+        let g = norm_geometry(&x, &gamma, how);
+        let stats = stats_of(&contiguous(stats));
+        let n = elements::<f32>(&gamma).len();
+        let (mut dgamma, mut dbeta) = (vec![0.0; n], vec![0.0; n]);
+        with_element!(x.dtype(), E => {
+            let mut dx = buffer::<E>(elements::<E>(&x).len());
+            let out = kernels::NormGradients { dx: &mut dx, dgamma: Some(&mut dgamma), dbeta: Some(&mut dbeta) };
+            let affine = (Some(elements(&gamma)), Some(elements(&beta)));
+            run(kernels::norm_backward(&g, elements::<E>(&x), &stats, affine.0, affine.1, elements::<E>(&dy), out));
+            let dx = like(dx, &x);
+            recycle(x);
+            recycle(dy);
+            (dx, tensor(dgamma, gamma.shape()), tensor(dbeta, gamma.shape()))
+        })
+    }
+}
+
+impl Gradient {
+    fn recycle(self) {
+        recycle(self.dy);
+        self.gate.into_iter().for_each(recycle);
+    }
+}
+
+/// `values` with the shape and the order of `of`, which is dense.
+fn like<E: super::memory::Stored>(values: Vec<E>, of: &FlexTensor) -> FlexTensor {
+    if of.is_contiguous() { tensor(values, of.shape()) } else { pictures(values, of.shape().dims()) }
+}
+
+/// Pictures or a gradient through a convolution. x `[b, ci, h, w]`, weight `[co, ci, k, k]`.
+fn conv(
+    x: Gradient,
+    weight: FlexTensor,
+    bias: Option<FlexTensor>,
+    stride: Stride,
+    slope: f32,
+    dtype: DType,
+) -> FlexTensor {
+    let (weight, bias) = (contiguous(weight), bias.map(contiguous));
+    let [co, _, k, _] = weight.shape().dims();
+    let g = geometry(x.dy.shape().dims(), co, k, stride);
+    let [h, w] = run(g.out_size());
+    let (weight, bias) = (elements(&weight), bias.as_ref().map(elements));
+    let y = with_element!(x.dy.dtype(), X => with_element!(dtype, Y => {
+        let mut y = buffer::<Y>(g.batch * co * h * w);
+        run(kernels::conv2d_forward(&g, x.input::<X>(), weight, bias, activation(slope), &mut y, precision()));
+        pictures(y, [g.batch, co, h, w])
+    }));
+    x.recycle();
+    y
+}
+
+/// The adjoint: dy `[b, co, h', w']`, weight `[co, ci, k, k]`, to `[b, ci, size]`.
+fn transposed(
+    dy: Gradient,
+    weight: FlexTensor,
+    bias: Option<FlexTensor>,
+    [h, w]: [usize; 2],
+    stride: Stride,
+    slope: f32,
+    dtype: DType,
+) -> FlexTensor {
+    let (weight, bias) = (contiguous(weight), bias.map(contiguous));
+    let [co, ci, k, _] = weight.shape().dims();
+    let [b, _, _, _] = dy.dy.shape().dims();
+    let ci = ci * stride.groups;
+    let g = geometry([b, ci, h, w], co, k, stride);
+    let (weight, bias) = (elements(&weight), bias.as_ref().map(elements));
+    let dx = with_element!(dy.dy.dtype(), Y => with_element!(dtype, X => {
+        let mut dx = buffer::<X>(b * ci * h * w);
+        let result =
+            kernels::conv2d_backward_data(&g, dy.input::<Y>(), weight, bias, activation(slope), &mut dx, precision());
+        run(result);
+        pictures(dx, [b, ci, h, w])
+    }));
+    dy.recycle();
+    dx
+}
+
+fn norm_geometry(x: &FlexTensor, gamma: &FlexTensor, how: Normalize) -> kernels::Norm {
+    let [batch, channels, h, w] = x.shape().dims();
+    let over = if how.groups == 0 { kernels::Over::Batch } else { kernels::Over::Groups(how.groups) };
+    let per_sample = gamma.shape().num_dims() == 2;
+    kernels::Norm { batch, channels, plane: h * w, over, per_sample, eps: how.eps, activation: activation(how.slope) }
+}
+
+fn stats_of(stats: &FlexTensor) -> kernels::NormStats {
+    let values = elements::<f32>(stats);
+    let (mean, variance) = values.split_at(values.len() / 2);
+    kernels::NormStats { mean: mean.to_vec(), variance: variance.to_vec() }
+}

@@ -1,0 +1,378 @@
+//! Our CPU kernels as Burn operations with handwritten gradients: an extension of the Flex backend and of autodiff
+//! over it. Layers do not call this; [`crate::ops`] does, on CPU tensors.
+//!
+//! Pictures come out channels-last in memory (their shape stays `[b, c, h, w]`) and, at [`Precision::Bf16`], as bf16
+//! tensors. What comes in may lie as it likes.
+
+mod flex;
+mod memory;
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, TensorMetadata, backend_extension};
+use burn::tensor::DType;
+use burn_autodiff::checkpoint::base::Checkpointer;
+use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn_autodiff::grads::Gradients;
+use burn_autodiff::ops::{Backward, Ops, OpsKind};
+use shenbi_kernels as kernels;
+
+/// Numbers inside networks on the CPU: f32, or bf16 operands and activations with f32 sums.
+pub use kernels::{Precision, auto_precision};
+
+static PRECISION: AtomicU8 = AtomicU8::new(0);
+
+/// Chooses the precision of every network on the CPU from now on, in the whole process.
+pub fn set_precision(precision: Precision) {
+    PRECISION.store(u8::from(precision == Precision::Bf16), Ordering::Relaxed);
+}
+
+/// The precision in force; f32 at first.
+pub fn precision() -> Precision {
+    if PRECISION.load(Ordering::Relaxed) == 1 { Precision::Bf16 } else { Precision::F32 }
+}
+
+/// What activations between layers are stored as on the CPU.
+pub fn activation_type() -> DType {
+    flex::activation_type()
+}
+
+/// The same steps and zeros in both directions.
+#[derive(Clone, Copy, Debug)]
+pub struct Stride {
+    /// Pixels between two outputs.
+    pub stride: usize,
+    /// Zeros on each side.
+    pub padding: usize,
+    /// Groups of channels.
+    pub groups: usize,
+}
+
+/// What follows a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct After {
+    /// Whether the bias is one; if not, any tensor may stand in its place.
+    pub bias: bool,
+    /// Of the LeakyReLU; 1 for none.
+    pub slope: f32,
+}
+
+/// How a normalisation is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Normalize {
+    /// Groups of channels of each picture that share statistics; 0 for those of each channel over the batch.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Of the LeakyReLU that follows; 1 for none.
+    pub slope: f32,
+}
+
+/// The operations. A `slope` is that of a LeakyReLU (1 for none) which is part of the operation.
+#[backend_extension(Flex, Autodiff)]
+pub trait Kernels: Backend {
+    /// x `[b, ci, h, w]`, weight `[co, ci / groups, k, k]`, bias `[co]`.
+    fn shenbi_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: Stride,
+        after: After,
+    ) -> FloatTensor<Self>;
+    /// x `[b, ci, h, w]`, weight `[ci, co / groups, k, k]`, bias `[co]`, to `[b, co, size]`.
+    fn shenbi_conv_transpose2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        size: [usize; 2],
+        stride: Stride,
+        after: After,
+    ) -> FloatTensor<Self>;
+    /// max(x, slope x).
+    fn shenbi_leaky_relu(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
+    /// dy where y > 0, slope dy elsewhere. Differentiable in dy.
+    fn shenbi_leaky_relu_backward(y: FloatTensor<Self>, dy: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
+    /// tanh(x), in f32.
+    fn shenbi_tanh(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// leaky_relu((x - mean) / sqrt(var + eps) * gamma + beta) with x's own statistics, which come second, `[2, c]` or
+    /// `[2, b * groups]`. x `[b, c, h, w]`, gamma and beta `[c]` or `[b, c]`.
+    fn shenbi_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        how: Normalize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    /// The same with given statistics. Not differentiable.
+    fn shenbi_norm_apply(
+        x: FloatTensor<Self>,
+        stats: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        how: Normalize,
+    ) -> FloatTensor<Self>;
+}
+
+/// The gradients of [`Kernels`], which have none themselves. Between tensors of a `gate` and its gradient stands a
+/// LeakyReLU.
+pub trait KernelGradients: Backend {
+    /// The gradient of a convolution's input, of this size and type.
+    fn shenbi_conv2d_data(
+        dy: FloatTensor<Self>,
+        gate: Option<FloatTensor<Self>>,
+        slope: f32,
+        weight: FloatTensor<Self>,
+        size: [usize; 2],
+        stride: Stride,
+        dtype: DType,
+    ) -> FloatTensor<Self>;
+    /// The gradient of a transposed convolution's input, of this type.
+    fn shenbi_conv_transpose2d_data(
+        dy: FloatTensor<Self>,
+        gate: Option<FloatTensor<Self>>,
+        slope: f32,
+        weight: FloatTensor<Self>,
+        stride: Stride,
+        dtype: DType,
+    ) -> FloatTensor<Self>;
+    /// The gradient of a convolution's weight: x `[b, ci, h, w]`, dy `[b, co, h', w']`, to `[co, ci / groups, k, k]`.
+    /// That of a transposed one is the same with the tensors exchanged. One of them has the gate.
+    fn shenbi_conv2d_weights(
+        x: FloatTensor<Self>,
+        x_gate: Option<FloatTensor<Self>>,
+        dy: FloatTensor<Self>,
+        dy_gate: Option<FloatTensor<Self>>,
+        slope: f32,
+        kernel: usize,
+        stride: Stride,
+    ) -> FloatTensor<Self>;
+    /// Sum over all but the channels: `[b, c, h, w]` to `[c]`.
+    fn shenbi_channel_sum(dy: FloatTensor<Self>, gate: Option<FloatTensor<Self>>, slope: f32) -> FloatTensor<Self>;
+    /// (1 - y²) dy, of this type.
+    fn shenbi_tanh_backward(y: FloatTensor<Self>, dy: FloatTensor<Self>, dtype: DType) -> FloatTensor<Self>;
+    /// The gradients of `shenbi_norm` in x, gamma and beta.
+    fn shenbi_norm_backward(
+        x: FloatTensor<Self>,
+        stats: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        how: Normalize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+const FIRST_ORDER: &str = "autodiff is first order: a gradient's operations have no gradient";
+
+/// What a convolution, transposed or not, keeps for its gradients.
+#[derive(Clone, Debug)]
+struct Kept<T> {
+    /// Where the weight's gradient is wanted.
+    x: Option<T>,
+    /// Where x's is.
+    weight: Option<T>,
+    /// The output, where an activation is part of it.
+    gate: Option<T>,
+    slope: f32,
+    kernel: usize,
+    size: [usize; 2],
+    stride: Stride,
+    dtype: DType,
+}
+
+impl<B: Backend + Kernels + KernelGradients, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
+    fn shenbi_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: Stride,
+        after: After,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Conv;
+        impl<B: Backend + KernelGradients> Backward<B, 3> for Conv {
+            type State = Kept<FloatTensor<B>>;
+
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+                let dy = grads.consume::<B>(&ops.node);
+                let [node_x, node_weight, node_bias] = ops.parents;
+                let Kept { x, weight, gate, slope, kernel, size, stride, dtype } = ops.state;
+                if let (Some(node), Some(weight)) = (node_x, weight) {
+                    let dx = B::shenbi_conv2d_data(dy.clone(), gate.clone(), slope, weight, size, stride, dtype);
+                    grads.register::<B>(node.id, dx);
+                }
+                if let (Some(node), Some(x)) = (node_weight, x) {
+                    let dw = B::shenbi_conv2d_weights(x, None, dy.clone(), gate.clone(), slope, kernel, stride);
+                    grads.register::<B>(node.id, dw);
+                }
+                if let Some(node) = node_bias {
+                    grads.register::<B>(node.id, B::shenbi_channel_sum(dy, gate, slope));
+                }
+            }
+        }
+        let run = |x, weight, bias| B::shenbi_conv2d(x, weight, bias, stride, after);
+        differentiable_conv::<B, C>(Conv, [x, weight, bias], stride, after.slope, run)
+    }
+
+    fn shenbi_conv_transpose2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        size: [usize; 2],
+        stride: Stride,
+        after: After,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct ConvTranspose;
+        impl<B: Backend + KernelGradients> Backward<B, 3> for ConvTranspose {
+            type State = Kept<FloatTensor<B>>;
+
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+                let dy = grads.consume::<B>(&ops.node);
+                let [node_x, node_weight, node_bias] = ops.parents;
+                let Kept { x, weight, gate, slope, kernel, stride, dtype, .. } = ops.state;
+                if let (Some(node), Some(weight)) = (node_x, weight) {
+                    let dx = B::shenbi_conv_transpose2d_data(dy.clone(), gate.clone(), slope, weight, stride, dtype);
+                    grads.register::<B>(node.id, dx);
+                }
+                if let (Some(node), Some(x)) = (node_weight, x) {
+                    let dw = B::shenbi_conv2d_weights(dy.clone(), gate.clone(), x, None, slope, kernel, stride);
+                    grads.register::<B>(node.id, dw);
+                }
+                if let Some(node) = node_bias {
+                    grads.register::<B>(node.id, B::shenbi_channel_sum(dy, gate, slope));
+                }
+            }
+        }
+        let run = |x, weight, bias| B::shenbi_conv_transpose2d(x, weight, bias, size, stride, after);
+        differentiable_conv::<B, C>(ConvTranspose, [x, weight, bias], stride, after.slope, run)
+    }
+
+    fn shenbi_leaky_relu(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let y = B::shenbi_leaky_relu(x, slope);
+        match LeakyRelu.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((y.clone(), slope), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn shenbi_leaky_relu_backward(y: FloatTensor<Self>, dy: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
+        let ((y, _), (dy, node)) = (y.into_parts(), dy.into_parts());
+        match LeakyRelu.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let dx = B::shenbi_leaky_relu_backward(y.clone(), dy, slope);
+                prep.finish((y, slope), dx)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::shenbi_leaky_relu_backward(y, dy, slope)),
+        }
+    }
+
+    fn shenbi_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Tanh;
+        impl<B: Backend + KernelGradients> Backward<B, 1> for Tanh {
+            /// The output, and the input's type.
+            type State = (FloatTensor<B>, DType);
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+                let dy = grads.consume::<B>(&ops.node);
+                let ([node], (y, dtype)) = (ops.parents, ops.state);
+                if let Some(node) = node {
+                    grads.register::<B>(node.id, B::shenbi_tanh_backward(y, dy, dtype));
+                }
+            }
+        }
+        let (x, node) = x.into_parts();
+        let dtype = x.dtype();
+        let y = B::shenbi_tanh(x);
+        match Tanh.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((y.clone(), dtype), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn shenbi_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        how: Normalize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        #[derive(Debug)]
+        struct Norm;
+        impl<B: Backend + KernelGradients> Backward<B, 3> for Norm {
+            /// x, statistics, gamma, beta.
+            type State = ([FloatTensor<B>; 4], Normalize);
+
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+                let dy = grads.consume::<B>(&ops.node);
+                let ([x, stats, gamma, beta], how) = ops.state;
+                let (dx, dgamma, dbeta) = B::shenbi_norm_backward(x, stats, gamma, beta, dy, how);
+                for (node, gradient) in ops.parents.into_iter().zip([dx, dgamma, dbeta]) {
+                    if let Some(node) = node {
+                        grads.register::<B>(node.id, gradient);
+                    }
+                }
+            }
+        }
+        let ((x, x_node), (gamma, g_node), (beta, b_node)) = (x.into_parts(), gamma.into_parts(), beta.into_parts());
+        let (y, stats) = B::shenbi_norm(x.clone(), gamma.clone(), beta.clone(), how);
+        let constant = FloatTensor::<Self>::new(stats.clone());
+        match Norm.prepare::<C>([x_node, g_node, b_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => (prep.finish(([x, stats, gamma, beta], how), y), constant),
+            OpsKind::UnTracked(prep) => (prep.finish(y), constant),
+        }
+    }
+
+    fn shenbi_norm_apply(
+        _x: FloatTensor<Self>,
+        _stats: FloatTensor<Self>,
+        _gamma: FloatTensor<Self>,
+        _beta: FloatTensor<Self>,
+        _how: Normalize,
+    ) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
+    }
+}
+
+/// LeakyReLU's gradient, and (being linear in dy) its gradient's.
+#[derive(Debug)]
+struct LeakyRelu;
+
+impl<B: Backend + Kernels> Backward<B, 1> for LeakyRelu {
+    /// The output, which has the input's sign.
+    type State = (FloatTensor<B>, f32);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let (y, slope) = ops.state;
+        let [node] = ops.parents;
+        if let Some(node) = node {
+            grads.register::<B>(node.id, B::shenbi_leaky_relu_backward(y, dy, slope));
+        }
+    }
+}
+
+/// Runs a convolution and keeps what `backward` needs.
+fn differentiable_conv<B: Backend + Kernels, C: CheckpointStrategy>(
+    backward: impl Backward<B, 3, State = Kept<FloatTensor<B>>>,
+    [x, weight, bias]: [FloatTensor<Autodiff<B, C>>; 3],
+    stride: Stride,
+    slope: f32,
+    run: impl FnOnce(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) -> FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let (keep_x, keep_weight) = (weight.is_tracked(), x.is_tracked());
+    let ((x, x_node), (weight, w_node), (bias, b_node)) = (x.into_parts(), weight.into_parts(), bias.into_parts());
+    let [_, _, h, w] = x.shape().dims();
+    let [_, _, kernel, _] = weight.shape().dims();
+    let dtype = x.dtype();
+    match backward.prepare::<C>([x_node, w_node, b_node]).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let (x_kept, weight) = (keep_x.then(|| x.clone()), (weight.clone(), keep_weight.then_some(weight)));
+            let y = run(x, weight.0, bias);
+            let gate = (slope != 1.0).then(|| y.clone());
+            let kept = Kept { x: x_kept, weight: weight.1, gate, slope, kernel, size: [h, w], stride, dtype };
+            prep.finish(kept, y)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(run(x, weight, bias)),
+    }
+}
