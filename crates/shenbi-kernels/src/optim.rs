@@ -22,35 +22,59 @@ pub struct AdamStep {
     pub decoupled: bool,
     /// Number of this step, from 1: it sets the bias corrections `1 - beta^step`.
     pub step: u64,
+    /// The direction is scaled down to this root mean square if it is larger (StableAdamW; Wortsman et al., 2023,
+    /// algorithm 2, with 1); infinite for plain Adam.
+    pub max_rms: f32,
 }
 
-/// One step: updates `param` and the moments `m` and `v`.
+/// One step: updates `param` and the moments `m` (which `beta1` = 0 does without) and `v`.
 ///
 /// # Errors
-/// If the lengths differ or `step` is 0; then nothing is written.
+/// If the lengths differ, `step` is 0, or `m` is missing with a `beta1`; then nothing is written.
 pub fn adam_step(
     s: &AdamStep,
     param: &mut [f32],
     grad: &[f32],
-    m: &mut [f32],
+    m: Option<&mut [f32]>,
     v: &mut [f32],
 ) -> Result<(), KernelError> {
     const OP: &str = "adam_step";
     let n = param.len();
     expect_len(OP, "grad", grad.len(), &[n])?;
-    expect_len(OP, "m", m.len(), &[n])?;
+    match &m {
+        Some(m) => expect_len(OP, "m", m.len(), &[n])?,
+        None if s.beta1 != 0.0 => expect_len(OP, "m", 0, &[n])?,
+        None => {}
+    }
     expect_len(OP, "v", v.len(), &[n])?;
     expect_nonzero(OP, &[("step", usize::from(s.step != 0))])?;
     let isa = active_isa()?;
     let correction = |beta: f32| 1.0 - f64::from(beta).powf(s.step as f64);
-    let step_size = (f64::from(s.lr) / correction(s.beta1)) as f32;
+    let scale = (1.0 / correction(s.beta1)) as f32;
     let root2 = correction(s.beta2).sqrt() as f32;
-    let [param, m, v] = [param, m, v].map(SharedMut::new);
-    for_ranges(n, ELEMENTS_PER_ITEM, |range| {
-        // SAFETY: each item has its own range of each tensor.
-        let [param, m, v] = [param, m, v].map(|t| unsafe { t.slice(range.start, range.len()) });
-        vectorize(isa, Adam { s: *s, step_size, root2, param, grad: &grad[range], m, v });
-    });
+    let [param, v] = [param, v].map(SharedMut::new);
+    let m = m.map(SharedMut::new);
+    let bounded = s.max_rms.is_finite();
+    let pass = |moments: bool, rate: Option<f32>, squares: Option<SharedMut<'_, f32>>| {
+        for_ranges(n, ELEMENTS_PER_ITEM, |range| {
+            // SAFETY: each item has its own range of each tensor.
+            let [param, v] = [param, v].map(|t| unsafe { t.slice(range.start, range.len()) });
+            // SAFETY: as above.
+            let m = m.map(|m| unsafe { m.slice(range.start, range.len()) });
+            // SAFETY: and its own sum.
+            let squares = squares.map(|sums| unsafe { &mut sums.slice(range.start / ELEMENTS_PER_ITEM, 1)[0] });
+            let grad = &grad[range];
+            vectorize(isa, Adam { s: *s, scale, root2, moments, rate, param, grad, m, v, squares });
+        });
+    };
+    if !bounded {
+        pass(true, Some(s.lr), None);
+        return Ok(());
+    }
+    let mut squares = vec![0.0; n.div_ceil(ELEMENTS_PER_ITEM)];
+    pass(true, None, Some(SharedMut::new(&mut squares)));
+    let rms = (squares.iter().map(|&v| f64::from(v)).sum::<f64>() / n as f64).sqrt() as f32;
+    pass(false, Some(s.lr / (rms / s.max_rms).max(1.0)), None);
     Ok(())
 }
 
@@ -72,26 +96,61 @@ pub fn ema_update(average: &mut [f32], value: &[f32], decay: f32) -> Result<(), 
 
 struct Adam<'a> {
     s: AdamStep,
-    step_size: f32,
-    /// Square root of the second bias correction.
+    /// One over the first bias correction.
+    scale: f32,
+    /// Square root of the second.
     root2: f32,
+    /// Whether the moments move.
+    moments: bool,
+    /// How far the parameters do, if at all.
+    rate: Option<f32>,
     param: &'a mut [f32],
     grad: &'a [f32],
-    m: &'a mut [f32],
+    m: Option<&'a mut [f32]>,
     v: &'a mut [f32],
+    /// Where the sum of the direction's squares goes.
+    squares: Option<&'a mut f32>,
 }
 
 impl Work for Adam<'_> {
     #[inline(always)]
     fn run(self) {
-        let s = self.s;
+        let Self { s, scale, root2, .. } = self;
         let (shrink, coupled) = if s.decoupled { (1.0 - s.lr * s.weight_decay, 0.0) } else { (1.0, s.weight_decay) };
-        let moments = self.m.iter_mut().zip(self.v);
-        for ((p, &g), (m, v)) in self.param.iter_mut().zip(self.grad).zip(moments) {
-            let g = g + coupled * *p;
-            *m += (1.0 - s.beta1) * (g - *m);
-            *v = s.beta2 * *v + (1.0 - s.beta2) * g * g;
-            *p = *p * shrink - self.step_size * *m / (v.sqrt() / self.root2 + s.eps);
+        if self.moments {
+            for ((v, &g), p) in self.v.iter_mut().zip(self.grad).zip(&*self.param) {
+                let g = g + coupled * p;
+                *v = s.beta2 * *v + (1.0 - s.beta2) * g * g;
+            }
+        }
+        let first: &[f32] = match self.m {
+            Some(m) => {
+                if self.moments {
+                    for ((m, &g), p) in m.iter_mut().zip(self.grad).zip(&*self.param) {
+                        *m += (1.0 - s.beta1) * (g + coupled * p - *m);
+                    }
+                }
+                m
+            }
+            None => self.grad,
+        };
+        let coupled = if s.beta1 == 0.0 { coupled } else { 0.0 };
+        if let Some(sum) = self.squares {
+            let mut lanes = [0.0f32; 32];
+            let parts = self.v.chunks(32).zip(first.chunks(32)).zip(self.param.chunks(32));
+            for ((v, first), p) in parts {
+                for (((l, v), m), p) in lanes.iter_mut().zip(v).zip(first).zip(p) {
+                    let step = (m + coupled * p) * scale / (v.sqrt() / root2 + s.eps);
+                    *l += step * step;
+                }
+            }
+            *sum = lanes.iter().map(|&v| f64::from(v)).sum::<f64>() as f32;
+        }
+        if let Some(rate) = self.rate {
+            for ((p, v), m) in self.param.iter_mut().zip(&*self.v).zip(first) {
+                let step = (m + coupled * *p) * scale / (v.sqrt() / root2 + s.eps);
+                *p = *p * shrink - rate * step;
+            }
         }
     }
 }

@@ -203,32 +203,43 @@ fn elementwise_bits_do_not_depend_on_threads_or_isa() {
 #[test]
 fn adam_follows_its_definition() {
     let n = 70_001;
-    for decoupled in [false, true] {
+    for (decoupled, max_rms) in [(false, f32::INFINITY), (true, f32::INFINITY), (true, 0.5)] {
         for isa in available_isas() {
             let (mut p, mut m, mut v) = (values(n, 1), vec![0.0; n], vec![0.0; n]);
             let mut want: Vec<[f64; 3]> = p.iter().map(|&p| [p.into(), 0.0, 0.0]).collect();
             for step in 1..=5 {
                 let grad = values(n, 10 + step);
-                let s = AdamStep { lr: 1e-3, beta1: 0.5, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, decoupled, step };
-                with_isa(isa, || adam_step(&s, &mut p, &grad, &mut m, &mut v)).unwrap().unwrap();
+                let s = AdamStep { lr: 1e-3, beta1: 0.5, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, decoupled, step, max_rms };
+                with_isa(isa, || adam_step(&s, &mut p, &grad, Some(&mut m), &mut v)).unwrap().unwrap();
                 let [lr, b1, b2, eps, wd] = [s.lr, s.beta1, s.beta2, s.eps, s.weight_decay].map(f64::from);
+                let (c1, c2) = (1.0 - b1.powi(step as i32), 1.0 - b2.powi(step as i32));
+                let direction = |[_, m, v]: &[f64; 3]| m / c1 / ((v / c2).sqrt() + eps);
                 for ([p, m, v], &g) in want.iter_mut().zip(&grad) {
                     let g = f64::from(g) + if decoupled { 0.0 } else { wd * *p };
-                    if decoupled {
-                        *p *= 1.0 - lr * wd;
-                    }
                     *m = b1 * *m + (1.0 - b1) * g;
                     *v = b2 * *v + (1.0 - b2) * g * g;
-                    let (c1, c2) = (1.0 - b1.powi(step as i32), 1.0 - b2.powi(step as i32));
-                    *p -= lr / c1 * *m / ((*v / c2).sqrt() + eps);
+                }
+                let rms = (want.iter().map(|w| direction(w).powi(2)).sum::<f64>() / n as f64).sqrt();
+                let bound = (rms / f64::from(max_rms)).max(1.0);
+                for want in &mut want {
+                    let step = direction(want);
+                    want[0] = want[0] * if decoupled { 1.0 - lr * wd } else { 1.0 } - lr / bound * step;
                 }
             }
             let error = p.iter().zip(&want).map(|(p, w)| (f64::from(*p) - w[0]).abs()).fold(0.0, f64::max);
             assert!(error < 2e-6, "{isa:?} {error}");
         }
     }
-    let s = AdamStep { lr: 0.1, beta1: 0.9, beta2: 0.9, eps: 0.0, weight_decay: 0.0, decoupled: true, step: 0 };
-    let text = adam_step(&s, &mut [0.0], &[0.0], &mut [0.0], &mut [0.0]).unwrap_err().to_string();
+    // Without a first moment the gradient itself is the direction.
+    let s = AdamStep { lr: 0.1, beta1: 0.0, beta2: 0.9, eps: 0.0, weight_decay: 0.0, decoupled: true, step: 1, max_rms: 9.0 };
+    let (mut p, mut v) = ([1.0, 1.0], [0.0, 0.0]);
+    adam_step(&s, &mut p, &[2.0, -0.5], None, &mut v).unwrap();
+    assert!((p[0] - 0.9).abs() < 1e-6 && (p[1] - 1.1).abs() < 1e-6 && (v[0] - 0.4).abs() < 1e-6, "{p:?} {v:?}");
+    let s = AdamStep { beta1: 0.9, ..s };
+    let text = adam_step(&s, &mut p, &[2.0, -0.5], None, &mut v).unwrap_err().to_string();
+    assert!(text.contains("`m` has 0 elements"), "{text}");
+    let s = AdamStep { lr: 0.1, beta1: 0.9, beta2: 0.9, eps: 0.0, weight_decay: 0.0, decoupled: true, step: 0, max_rms: f32::INFINITY };
+    let text = adam_step(&s, &mut [0.0], &[0.0], Some(&mut [0.0]), &mut [0.0]).unwrap_err().to_string();
     assert!(text.contains("step is 0"), "{text}");
 }
 

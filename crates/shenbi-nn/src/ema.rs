@@ -4,6 +4,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use std::collections::VecDeque;
 
+use crate::ops;
+
 /// The average's decay after `step_images` more pictures, for a half-life of `half_life_images` pictures
 /// (StyleGAN2's formulation, 1912.04958).
 pub fn decay(step_images: f64, half_life_images: f64) -> f64 {
@@ -39,7 +41,7 @@ impl ModuleMapper for Lerp {
         let weight = self.weight;
         param.map(|average| {
             let current = current.reshape(average.dims());
-            average.clone() + (current - average).mul_scalar(weight)
+            ops::approach(average, current, weight)
         })
     }
 }

@@ -1,9 +1,10 @@
 //! Fully connected layer and embedding table.
 
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use crate::init::Init;
+use crate::ops;
 
 /// y = x Wᵀ + b, with W stored as `[out, in]` (PyTorch's layout).
 #[derive(Module, Debug)]
@@ -28,15 +29,7 @@ impl Linear {
     /// # Shapes
     /// x: `[.., in]`, of any float type; returns `[.., out]`, f32.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let [outputs, inputs] = self.weight.dims();
-        let mut shape = x.dims();
-        let rows = shape.iter().take(D - 1).product::<usize>();
-        shape[D - 1] = outputs;
-        let mut y = x.cast(DType::F32).reshape([rows, inputs]).matmul(self.weight.val().transpose()); // [rows, out]
-        if let Some(bias) = &self.bias {
-            y = y + bias.val().unsqueeze();
-        }
-        y.reshape(shape)
+        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 
     /// The layer and its tangent: dy = dx Wᵀ.

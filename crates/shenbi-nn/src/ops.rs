@@ -6,7 +6,7 @@ use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{DType, Device, Tensor, activation};
 
-use crate::kernels::{After, Kernels, Normalize, activation_type};
+use crate::kernels::{AdamStep, After, Kernels, Normalize, activation_type};
 
 fn on_cpu(device: Device) -> bool {
     matches!(device.without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
@@ -18,8 +18,8 @@ fn autodiff(device: &Device) -> bool {
 }
 
 /// Operations of the extension cannot lack a tensor: a constant stands in for a missing bias.
-fn after(bias: Option<Tensor<1>>, slope: f64, device: &Device) -> (Tensor<1>, After) {
-    let after = After { bias: bias.is_some(), slope: slope as f32 };
+fn after(bias: Option<Tensor<1>>, slope: f64, dtype: DType, device: &Device) -> (Tensor<1>, After) {
+    let after = After { bias: bias.is_some(), slope: slope as f32, dtype };
     (bias.unwrap_or_else(|| Tensor::zeros([1], &device.clone().without_autodiff())), after)
 }
 
@@ -35,9 +35,41 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: 
         let options = ConvOptions::new([stride.stride; 2], [stride.padding; 2], [1; 2], stride.groups);
         return leaky_relu(module::conv2d(x, weight, bias, options), slope);
     }
-    let (bias, after) = after(bias, slope, &x.device());
+    conv2d_on_cpu(x, weight, bias, stride, slope, activation_type())
+}
+
+fn conv2d_on_cpu(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: Stride,
+    slope: f64,
+    dtype: DType,
+) -> Tensor<4> {
+    let (bias, after) = after(bias, slope, dtype, &x.device());
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(Dispatch::shenbi_conv2d(x, weight, bias, stride, after))
+}
+
+/// x Wᵀ + b, in f32.
+///
+/// # Shapes
+/// x: `[.., in]`, of any float type; weight: `[out, in]`, bias: `[out]`; returns `[.., out]`.
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+    let [outputs, inputs] = weight.dims();
+    let mut shape = x.dims();
+    let rows = shape.iter().take(D - 1).product::<usize>();
+    shape[D - 1] = outputs;
+    if !on_cpu(x.device()) {
+        let y = x.cast(DType::F32).reshape([rows, inputs]).matmul(weight.transpose()); // [rows, out]
+        return bias.map_or(y.clone(), |bias| y + bias.unsqueeze()).reshape(shape);
+    }
+    // A 1x1 convolution of a picture whose pixels are the rows.
+    let width = (1..=256.min(rows)).rev().find(|width| rows.is_multiple_of(*width)).unwrap_or(1);
+    let pixels = x.reshape([rows / width, 1, width, inputs]).permute([0, 3, 1, 2]); // [rows / width, in, 1, width]
+    let stride = Stride { stride: 1, padding: 0, groups: 1 };
+    let y = conv2d_on_cpu(pixels, weight.reshape([outputs, inputs, 1, 1]), bias, stride, 1.0, DType::F32);
+    y.permute([0, 2, 3, 1]).reshape(shape)
 }
 
 /// leaky_relu(the adjoint of cross-correlation + bias), as PyTorch's `conv_transpose2d`; a slope of 1 is no activation.
@@ -58,7 +90,7 @@ pub fn conv_transpose2d(
     }
     let ([_, _, h, w], [_, _, k, _]) = (x.dims(), weight.dims());
     let size = [h, w].map(|side| (side - 1) * stride.stride + k - 2 * stride.padding);
-    let (bias, after) = after(bias, slope, &x.device());
+    let (bias, after) = after(bias, slope, activation_type(), &x.device());
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(Dispatch::shenbi_conv_transpose2d(x, weight, bias, size, stride, after))
 }
@@ -168,4 +200,41 @@ pub fn softplus<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn normalize(x: Tensor<2>) -> Tensor<2> {
     let norm = x.clone().powi_scalar(2).sum_dim(1).add_scalar(1e-12).sqrt();
     x / norm
+}
+
+/// Adam's step on one tensor without autodiff: the parameter and its moments afterwards.
+pub fn adam(
+    param: Tensor<1>,
+    grad: Tensor<1>,
+    first: Option<Tensor<1>>,
+    second: Tensor<1>,
+    step: AdamStep,
+) -> (Tensor<1>, Option<Tensor<1>>, Tensor<1>) {
+    if on_cpu(param.device()) {
+        let keeps_first = first.is_some();
+        let first = first.unwrap_or_else(|| Tensor::zeros([1], &param.device())).into_dispatch();
+        let (param, grad, second) = (param.into_dispatch(), grad.into_dispatch(), second.into_dispatch());
+        let (param, first, second) = Dispatch::shenbi_adam(param, grad, first, second, step);
+        let first = keeps_first.then(|| Tensor::from_dispatch(first));
+        return (Tensor::from_dispatch(param), first, Tensor::from_dispatch(second));
+    }
+    let [beta1, beta2] = [step.beta1, step.beta2].map(f64::from);
+    let t = step.step as f64;
+    let square = grad.clone() * grad.clone();
+    let second = second.mul_scalar(beta2) + square.mul_scalar(1.0 - beta2);
+    let first = first.map(|first| first.mul_scalar(beta1) + grad.clone().mul_scalar(1.0 - beta1));
+    let denominator = second.clone().sqrt().div_scalar((1.0 - beta2.powf(t)).sqrt()).add_scalar(step.eps);
+    let direction = (first.clone().unwrap_or(grad) / denominator).div_scalar(1.0 - beta1.powf(t));
+    let rms = direction.clone().powi_scalar(2).mean().sqrt();
+    let bound = rms.div_scalar(step.max_rms).clamp_min(1.0).recip();
+    (param - direction * bound.mul_scalar(step.lr), first, second)
+}
+
+/// average + rate · (value - average), without autodiff.
+pub fn approach<const D: usize>(average: Tensor<D>, value: Tensor<D>, rate: f64) -> Tensor<D> {
+    if on_cpu(average.device()) {
+        let (average, value) = (average.into_dispatch(), value.into_dispatch());
+        return Tensor::from_dispatch(Dispatch::shenbi_approach(average, value, rate as f32));
+    }
+    average.clone() + (value - average).mul_scalar(rate)
 }

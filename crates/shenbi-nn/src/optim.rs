@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 
+use crate::kernels::AdamStep;
+use crate::ops;
 use crate::weights::{Named, Values, values};
 
 /// Adam's constants.
@@ -102,38 +104,29 @@ impl<F: Fn(&str) -> f64> ModuleMapper for Step<'_, F> {
         let path = self.path.join(".");
         let rate = (self.rate)(&path);
         let AdamConfig { beta1, beta2, epsilon, max_rms } = self.adam.config;
-        let t = self.adam.steps as f64;
+        let step = AdamStep {
+            lr: rate as f32,
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            eps: epsilon as f32,
+            weight_decay: 0.0,
+            decoupled: true,
+            step: self.adam.steps,
+            max_rms: max_rms as f32,
+        };
         let grad: Tensor<1> = grad.flatten(0, D - 1);
-        let square = grad.clone() * grad.clone();
-        let second = match self.adam.second.remove(&path) {
-            Some(second) => second.mul_scalar(beta2) + square.mul_scalar(1.0 - beta2),
-            None => square.mul_scalar(1.0 - beta2),
-        };
-        let first = if beta1 == 0.0 {
-            grad
-        } else {
-            let first = match self.adam.first.remove(&path) {
-                Some(first) => first.mul_scalar(beta1) + grad.mul_scalar(1.0 - beta1),
-                None => grad.mul_scalar(1.0 - beta1),
-            };
-            self.adam.first.insert(path.clone(), first.clone());
-            first
-        };
-        let correction = (1.0 - beta2.powf(t)).sqrt();
-        let denominator = second.clone().sqrt().div_scalar(correction).add_scalar(epsilon);
-        let mut update = (first / denominator).mul_scalar(rate / (1.0 - beta1.powf(t)));
-        if max_rms.is_finite() {
-            // Row by row: a sum over a whole large tensor would depend on how threads share it.
-            let (rows, n) = (param.dims()[0], update.dims()[0]);
-            let squares = update.clone().powi_scalar(2).reshape([rows, n / rows]).sum_dim(1).sum(); // [1]
-            let rms = squares.div_scalar(n as f64).sqrt();
-            update = update * rms.div_scalar(rate.max(1e-30) * max_rms).clamp_min(1.0).recip();
-        }
-        self.adam.second.insert(path, second);
+        let zeros = || Tensor::zeros(grad.dims(), &grad.device());
+        let second = self.adam.second.remove(&path).unwrap_or_else(zeros);
+        let first = (beta1 != 0.0).then(|| self.adam.first.remove(&path).unwrap_or_else(zeros));
         param.map(|old| {
             let shape = old.dims();
-            let moved = old.without_autodiff() - update.reshape(shape);
-            moved.autodiff().require_grad()
+            let old = old.without_autodiff().flatten(0, D - 1);
+            let (moved, first, second) = ops::adam(old, grad, first, second, step);
+            if let Some(first) = first {
+                self.adam.first.insert(path.clone(), first);
+            }
+            self.adam.second.insert(path, second);
+            moved.reshape(shape).autodiff().require_grad()
         })
     }
 }

@@ -6,7 +6,7 @@ use burn_flex::FlexTensor;
 use shenbi_kernels::{self as kernels, Activation, Input, bf16};
 
 use super::memory::{buffer, contiguous, dense, elements, pictures, recycle, tensor, to_channels_last};
-use super::{After, KernelGradients, Kernels, Normalize, Stride, precision};
+use super::{AdamStep, After, KernelGradients, Kernels, Normalize, Stride, precision};
 
 /// Runs the body with `$E` bound to the element type of `$dtype`.
 macro_rules! with_element {
@@ -91,7 +91,7 @@ impl Kernels for Flex {
         stride: Stride,
         after: After,
     ) -> FlexTensor {
-        conv(Gradient::new(x, None, 1.0), weight, after.bias.then_some(bias), stride, after.slope, activation_type())
+        conv(Gradient::new(x, None, 1.0), weight, after.bias.then_some(bias), stride, after.slope, after.dtype)
     }
 
     fn shenbi_conv_transpose2d(
@@ -103,7 +103,7 @@ impl Kernels for Flex {
         after: After,
     ) -> FlexTensor {
         let bias = after.bias.then_some(bias);
-        transposed(Gradient::new(x, None, 1.0), weight, bias, size, stride, after.slope, activation_type())
+        transposed(Gradient::new(x, None, 1.0), weight, bias, size, stride, after.slope, after.dtype)
     }
 
     fn shenbi_leaky_relu(x: FlexTensor, slope: f32) -> FlexTensor {
@@ -174,6 +174,39 @@ impl Kernels for Flex {
             y
         })
     }
+
+    fn shenbi_adam(
+        param: FlexTensor,
+        grad: FlexTensor,
+        first: FlexTensor,
+        second: FlexTensor,
+        step: AdamStep,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let [mut param, mut first, mut second] = [param, first, second].map(owned);
+        let grad = contiguous(grad);
+        let m = (step.beta1 != 0.0).then(|| first.storage_mut::<f32>());
+        run(kernels::adam_step(&step, param.storage_mut(), elements(&grad), m, second.storage_mut()));
+        recycle(grad);
+        (param, first, second)
+    }
+
+    fn shenbi_approach(average: FlexTensor, value: FlexTensor, rate: f32) -> FlexTensor {
+        let (mut average, value) = (owned(average), contiguous(value));
+        run(kernels::ema_update(average.storage_mut(), elements(&value), 1.0 - rate));
+        average
+    }
+}
+
+/// An f32 tensor that no one else holds, contiguous, and all of its memory.
+fn owned(tensor: FlexTensor) -> FlexTensor {
+    let tensor = contiguous(tensor);
+    let whole = tensor.bytes().len() == tensor.layout().num_elements() * size_of::<f32>();
+    if tensor.is_unique() && whole {
+        return tensor;
+    }
+    let mut copy = buffer::<f32>(tensor.layout().num_elements());
+    copy.copy_from_slice(elements(&tensor));
+    super::memory::tensor(copy, tensor.shape())
 }
 
 impl KernelGradients for Flex {

@@ -19,7 +19,7 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use shenbi_kernels as kernels;
 
 /// Numbers inside networks on the CPU: f32, or bf16 operands and activations with f32 sums.
-pub use kernels::{Precision, auto_precision};
+pub use kernels::{AdamStep, Precision, auto_precision};
 
 static PRECISION: AtomicU8 = AtomicU8::new(0);
 
@@ -56,6 +56,8 @@ pub struct After {
     pub bias: bool,
     /// Of the LeakyReLU; 1 for none.
     pub slope: f32,
+    /// Type of the result.
+    pub dtype: DType,
 }
 
 /// How a normalisation is done.
@@ -111,6 +113,17 @@ pub trait Kernels: Backend {
         beta: FloatTensor<Self>,
         how: Normalize,
     ) -> FloatTensor<Self>;
+    /// One step of Adam on tensors of one shape: the parameter and its moments afterwards. Where `beta1` is 0 any tensor
+    /// may stand in the first moment's place. Not differentiable.
+    fn shenbi_adam(
+        param: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    /// average + rate (value - average). Not differentiable.
+    fn shenbi_approach(average: FloatTensor<Self>, value: FloatTensor<Self>, rate: f32) -> FloatTensor<Self>;
 }
 
 /// The gradients of [`Kernels`], which have none themselves. Between tensors of a `gate` and its gradient stands a
@@ -330,6 +343,20 @@ impl<B: Backend + Kernels + KernelGradients, C: CheckpointStrategy> Kernels for 
         _beta: FloatTensor<Self>,
         _how: Normalize,
     ) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn shenbi_adam(
+        _param: FloatTensor<Self>,
+        _grad: FloatTensor<Self>,
+        _first: FloatTensor<Self>,
+        _second: FloatTensor<Self>,
+        _step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn shenbi_approach(_average: FloatTensor<Self>, _value: FloatTensor<Self>, _rate: f32) -> FloatTensor<Self> {
         panic!("{FIRST_ORDER}")
     }
 }
