@@ -1,4 +1,5 @@
 //! Networks of GAN papers: one paper, one file, read top to bottom. Networks know no files and no clock.
 
 pub mod encoder;
+pub mod image;
 pub mod text_to_image;

@@ -20,4 +20,4 @@ pub mod weights;
 pub use conv::{Conv2d, ConvTranspose2d};
 pub use init::Init;
 pub use linear::{Embedding, Linear};
-pub use norm::{BatchStats, ConditionalBatchNorm, LayerNorm, NormMode};
+pub use norm::{BatchNorm, BatchStats, ConditionalBatchNorm, LayerNorm, NormMode};

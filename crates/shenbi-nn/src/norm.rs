@@ -26,6 +26,64 @@ pub enum NormMode<'a> {
     Eval,
 }
 
+/// Batch normalisation (1502.03167), as PyTorch's `BatchNorm2d`, with the activation that follows it.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    /// `[c]`
+    pub weight: Param<Tensor<1>>,
+    /// `[c]`
+    pub bias: Param<Tensor<1>>,
+    /// Average of the batches' means, `[c]`.
+    pub running_mean: Param<Tensor<1>>,
+    /// Average of the batches' variances, `[c]`.
+    pub running_var: Param<Tensor<1>>,
+}
+
+impl BatchNorm {
+    /// Scales from N(1, std²), zero shifts.
+    pub fn new(channels: usize, std: f32, init: &mut Init) -> Self {
+        let weight = init.normal([channels], std).map(|weight| weight.add_scalar(1.0));
+        Self {
+            weight,
+            bias: init.constant([channels], 0.0),
+            running_mean: init.buffer([channels], 0.0),
+            running_var: init.buffer([channels], 1.0),
+        }
+    }
+
+    /// The norm followed by a LeakyReLU of this slope (0 for ReLU, 1 for none).
+    ///
+    /// # Shapes
+    /// x: `[b, c, h, w]`, returns the same.
+    pub fn forward_leaky(&self, x: Tensor<4>, slope: f64, mode: &mut NormMode) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        match mode {
+            NormMode::Train(seen) => {
+                let (y, mean, var) = ops::batch_norm(x, weight, bias, EPSILON, slope);
+                seen.push(BatchStats { mean, var });
+                y
+            }
+            NormMode::Eval => {
+                let stats = [self.running_mean.val(), self.running_var.val()];
+                ops::batch_norm_eval(x, stats, weight, bias, EPSILON, slope)
+            }
+        }
+    }
+
+    /// Moves the running averages by `momentum` towards a batch's statistics.
+    #[must_use]
+    pub fn with_running(mut self, seen: &BatchStats, momentum: f64) -> Self {
+        self.running_mean = approach(self.running_mean, &seen.mean, momentum);
+        self.running_var = approach(self.running_var, &seen.var, momentum);
+        self
+    }
+}
+
+/// A buffer after a step of `momentum` towards `new`.
+fn approach(buffer: Param<Tensor<1>>, new: &Tensor<1>, momentum: f64) -> Param<Tensor<1>> {
+    buffer.map(|old| ops::approach(old.without_autodiff(), new.clone(), momentum).set_require_grad(false))
+}
+
 /// Batch normalisation whose scale and shift are linear in a condition vector (conditional batch norm, 1707.00683):
 /// y = (x - μ) / σ · (1 + γ(e)) + β(e).
 #[derive(Module, Debug)]
@@ -73,12 +131,8 @@ impl ConditionalBatchNorm {
     /// Moves the running averages by `momentum` towards a batch's statistics.
     #[must_use]
     pub fn with_running(mut self, seen: &BatchStats, momentum: f64) -> Self {
-        let step = |old: Tensor<1>, new: &Tensor<1>| {
-            let old = old.without_autodiff();
-            old.clone() + (new.clone() - old).mul_scalar(momentum)
-        };
-        self.running_mean = self.running_mean.map(|old| step(old, &seen.mean).set_require_grad(false));
-        self.running_var = self.running_var.map(|old| step(old, &seen.var).set_require_grad(false));
+        self.running_mean = approach(self.running_mean, &seen.mean, momentum);
+        self.running_var = approach(self.running_var, &seen.var, momentum);
         self
     }
 }

@@ -180,7 +180,12 @@ pub fn relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     leaky_relu(x, 0.0)
 }
 
-/// tanh(x).
+/// The same in f32: activations may be bf16 on the CPU, losses never are.
+pub fn to_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    x.cast(DType::F32)
+}
+
+/// tanh(x), in f32.
 pub fn tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_cpu(x.device()) {
         return Tensor::from_dispatch(Dispatch::shenbi_tanh(x.into_dispatch()));

@@ -235,10 +235,29 @@ impl Work for PackWeights<'_> {
         }
         // SAFETY: f32 seen as words.
         let (_, words, _) = unsafe { w.align_to::<u32>() };
-        for c in 0..job.ci {
-            let from = group * between_groups + block * BLOCK * between_outputs + c * between_inputs;
-            let out = &mut stage[c * BLOCK..];
-            crate::pack::transpose(job.micro, &words[from..], between_outputs, out, job.ci * BLOCK, outputs, kh * kw);
+        let words = &words[group * between_groups + block * BLOCK * between_outputs..];
+        let taps = kh * kw;
+        if between_outputs == 1 {
+            // Outputs are neighbours already.
+            for (c, stage) in stage.chunks_exact_mut(BLOCK).take(job.ci).enumerate() {
+                stage[..outputs].copy_from_slice(&words[c * between_inputs..][..outputs]);
+            }
+        } else if between_inputs == taps {
+            // An output's weights are one run: 16 of them at a time, which go to 16 rows.
+            let mut lines = [0u32; 16 * BLOCK];
+            for first in (0..job.ci * taps).step_by(16) {
+                let count = 16.min(job.ci * taps - first);
+                crate::pack::transpose(job.micro, &words[first..], between_outputs, &mut lines, BLOCK, outputs, count);
+                for (i, line) in lines.chunks_exact(BLOCK).take(count).enumerate() {
+                    let (c, tap) = ((first + i) / taps, (first + i) % taps);
+                    stage[(tap * job.ci + c) * BLOCK..][..BLOCK].copy_from_slice(line);
+                }
+            }
+        } else {
+            for c in 0..job.ci {
+                let (from, out) = (&words[c * between_inputs..], &mut stage[c * BLOCK..]);
+                crate::pack::transpose(job.micro, from, between_outputs, out, job.ci * BLOCK, outputs, taps);
+            }
         }
         for phase in &job.phases {
             let k = phase.k(job.ci);

@@ -1,0 +1,58 @@
+//! `brush` at 64x64, size `small`: the step that `shenbi train` takes, sentence encoder and lazy penalties included.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use shenbi_data::Source;
+use shenbi_data::loader::{Batch, Loader, LoaderOptions};
+use shenbi_data::scenes::{Level, Scenes, ScenesOptions, Split};
+use shenbi_models::encoder::tokenizer::Tokenizer;
+use shenbi_train::config::BrushRecipe;
+use shenbi_train::text_to_image::{Phase, Trainer};
+
+use crate::{BATCH, Workload};
+
+/// A trainer, and one batch that it sees again and again: loading is not measured.
+pub struct Brush {
+    trainer: Trainer,
+    batch: Batch,
+}
+
+impl Brush {
+    /// Untrained networks.
+    pub fn new(precision: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut recipe = BrushRecipe::default();
+        for setting in ["height=64", "width=64", "model=small", &format!("batch={BATCH}"), &format!("precision={precision}")]
+        {
+            recipe.set_text(setting)?;
+        }
+        let options = ScenesOptions { size: [64, 64], level: Level::One, seed: 1, split: Split::Train };
+        let source: Arc<dyn Source> = Arc::new(Scenes::new(options)?);
+        let captions = |n: u64| -> Result<Vec<String>, shenbi_data::DataError> {
+            Ok((0..n).map(|i| source.captions(i)).collect::<Result<Vec<_>, _>>()?.concat())
+        };
+        let tokenizer = Tokenizer::train(captions(2000)?.into_iter(), recipe.vocabulary, recipe.max_tokens)?;
+        let trainer = Trainer::new(&recipe, 3, tokenizer, &Device::flex().into())?;
+        let options = LoaderOptions { batch: BATCH, ..LoaderOptions::default() };
+        let batch = Loader::new(source, options)?.next_batch()?;
+        Ok(Self { trainer, batch })
+    }
+}
+
+impl Workload for Brush {
+    fn train(&mut self) {
+        if let Err(error) = self.trainer.step(&self.batch, Phase::Gan, 0.5) {
+            panic!("{error}");
+        }
+    }
+
+    fn paint(&self, pictures: usize) {
+        let painter = self.trainer.painter();
+        let prompts: Vec<&str> = self.batch.captions.iter().take(pictures).map(|c| c[0].as_str()).collect();
+        let noise = vec![0.5; pictures * painter.config.brush.noise];
+        match painter.paint(&prompts, noise) {
+            Ok(painted) => drop(std::hint::black_box(painted.into_data())),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Pictures from noise.
+
+pub mod dcgan;
