@@ -35,7 +35,7 @@ fn elementwise() -> Result<(), KernelError> {
     let s = AdamStep { lr: 1e-9, beta1: 0.5, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, decoupled: true, step: 9, max_rms: 1.0 };
     let gradient = vec![0.5; n];
     let (mut param, mut m, mut v) = (gradient.clone(), vec![0.0; n], vec![1.0; n]);
-    let adam = time(|| adam_step(&s, &mut param, &gradient, Some(&mut m), &mut v).expect("shapes fit"));
+    let adam = time(|| adam_step(&s, &gradient, &gradient, Some(&mut m), &mut v, &mut param).expect("shapes fit"));
     println!(
         "batch norm + leaky 32x64x64x64: forward {:.2} ms, backward {:.2} ms; Adam 4M: {:.2} ms",
         forward.0, backward.0, adam.0

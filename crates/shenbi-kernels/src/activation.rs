@@ -144,21 +144,12 @@ impl<E: Element> Work for Sum<'_, E> {
     #[inline(always)]
     fn run(self) {
         let channels = self.sums.len();
-        for c in (0..channels).step_by(32) {
-            let width = 32.min(channels - c);
-            let mut sums = [0.0f32; 32];
-            for at in self.range.clone().step_by(channels) {
-                let mut values = [0.0f32; 32];
-                if width == 32 {
-                    self.x.read(self.micro, at + c, &mut values[..]);
-                } else {
-                    self.x.read(self.micro, at + c, &mut values[..width]);
-                }
-                for i in 0..32 {
-                    sums[i] += values[i];
-                }
-            }
-            self.sums[c..c + width].copy_from_slice(&sums[..width]);
+        self.sums.fill(0.0);
+        let mut row = scratch::take(Slot::Row, channels);
+        let row = row.as_f32_mut();
+        for at in self.range.step_by(channels) {
+            self.x.read(self.micro, at, &mut *row);
+            self.sums.iter_mut().zip(&*row).for_each(|(sum, v)| *sum += v);
         }
     }
 }

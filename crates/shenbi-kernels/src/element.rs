@@ -1,6 +1,7 @@
 //! What tensors hold in memory: f32 or bf16, and the conversions between them.
 #![allow(unsafe_code)]
 
+use crate::activation::leaky;
 use crate::error::{KernelError, expect_len};
 use crate::isa::{Micro, Precision};
 pub use half::bf16;
@@ -110,6 +111,26 @@ pub(crate) fn convert<E: Element, T: Element>(micro: Micro, values: &[E], out: &
     let _ = micro;
     for (o, v) in out.iter_mut().zip(values) {
         *o = T::from_f32(v.to_f32());
+    }
+}
+
+/// `out[i]` = `leaky(sums[i] + bias[i])`, for up to 32 channels.
+#[inline(always)]
+pub(crate) fn finish<T: Element>(micro: Micro, sums: &[f32; 32], bias: &[f32; 32], slope: f32, out: &mut [T]) {
+    #[cfg(target_arch = "x86_64")]
+    if T::PRECISION == Precision::Bf16 && out.len() == 32 && micro.converts_in_hardware() {
+        // SAFETY: T is bf16, which is a u16 by its transparent layout; 32 of them; AVX512-BF16 is there.
+        return unsafe { crate::isa::avx512::finish(sums, bias, slope, &mut *out.as_mut_ptr().cast()) };
+    }
+    let _ = micro;
+    if slope == 1.0 {
+        for ((o, s), b) in out.iter_mut().zip(sums).zip(bias) {
+            *o = T::from_f32(s + b);
+        }
+    } else {
+        for ((o, s), b) in out.iter_mut().zip(sums).zip(bias) {
+            *o = T::from_f32(leaky(s + b, slope));
+        }
     }
 }
 

@@ -54,8 +54,6 @@ pub struct NormStats {
 
 /// Pixels whose sums are f32 before f64 takes over.
 const PIECE: usize = 512;
-/// Channels side by side.
-const LANES: usize = 32;
 /// Elements of one work item, about.
 const ITEM: usize = 32 * 1024;
 
@@ -125,16 +123,28 @@ impl Norm {
         for_items(self.pieces().div_ceil(some), |i| (i * some..self.pieces().min((i + 1) * some)).for_each(&f));
     }
 
-    /// Scale and shift of picture `n`'s channels: `y = x * scale + shift`.
-    #[inline(always)]
-    fn affine(&self, n: usize, stats: &NormStats, gamma: Option<&[f32]>, beta: Option<&[f32]>, out: &mut [f32]) {
-        let (scale, shift) = out.split_at_mut(self.channels);
-        for c in 0..self.channels {
-            let (set, at) = (self.set(n, c), if self.per_sample { n * self.channels + c } else { c });
-            let rstd = inverse_std(stats.variance[set], self.eps);
-            scale[c] = gamma.map_or(1.0, |v| v[at]) * rstd;
-            shift[c] = beta.map_or(0.0, |v| v[at]) - stats.mean[set] * scale[c];
+    /// Scale and shift of the channels, `y = x * scale + shift`: `[2, channels]` for each picture, or for all.
+    fn affine(&self, stats: &NormStats, gamma: Option<&[f32]>, beta: Option<&[f32]>) -> Vec<f32> {
+        let rstd: Vec<f32> = stats.variance.iter().map(|&v| inverse_std(v, self.eps)).collect();
+        let pictures = if self.per_sample || self.over != Over::Batch { self.batch } else { 1 };
+        let mut out = vec![0.0; pictures * 2 * self.channels];
+        for (n, out) in out.chunks_exact_mut(2 * self.channels).enumerate() {
+            let (scale, shift) = out.split_at_mut(self.channels);
+            for c in 0..self.channels {
+                let (set, at) = (self.set(n, c), if self.per_sample { n * self.channels + c } else { c });
+                scale[c] = gamma.map_or(1.0, |v| v[at]) * rstd[set];
+                shift[c] = beta.map_or(0.0, |v| v[at]) - stats.mean[set] * scale[c];
+            }
         }
+        out
+    }
+
+    /// Picture `n`'s part of [`Self::affine`].
+    #[inline(always)]
+    fn affine_of<'a>(&self, affine: &'a [f32], n: usize) -> (&'a [f32], &'a [f32]) {
+        let each = 2 * self.channels;
+        let at = if affine.len() == each { 0 } else { n * each };
+        affine[at..at + each].split_at(self.channels)
     }
 }
 
@@ -221,22 +231,24 @@ pub fn norm_backward<E: Element>(
     expect_len(OP, "mean", stats.mean.len(), &[g.sets()])?;
     expect_len(OP, "variance", stats.variance.len(), &[g.sets()])?;
 
+    let affine = g.affine(stats, gamma, beta);
     let mut sums = scratch::take(Slot::Accumulators, g.pieces() * 2 * g.channels);
     let shared = SharedMut::new(sums.as_f32_mut());
     g.for_pieces(|i| {
         // SAFETY: each piece has its own sums.
         let sums = unsafe { shared.slice(i * 2 * g.channels, 2 * g.channels) };
-        vectorize(isa, Dots { g, i, x, dy, stats, gamma, beta, sums });
+        vectorize(isa, Dots { g, i, x, dy, stats, affine: &affine, sums });
     });
 
     // Per set: the means of gamma dz and gamma dz (x - mean); per channel (and picture): the gradients.
+    let rstd: Vec<f64> = stats.variance.iter().map(|&v| f64::from(inverse_std(v, g.eps))).collect();
     let mut means = vec![(0.0f64, 0.0f64); g.sets()];
     let mut channel = vec![(0.0f64, 0.0f64); if g.per_sample { g.batch * g.channels } else { g.channels }];
     for (i, sums) in sums.as_f32_mut().chunks_exact(2 * g.channels).take(g.pieces()).enumerate() {
         let n = g.piece(i).0;
         for c in 0..g.channels {
             let (set, at) = (g.set(n, c), if g.per_sample { n * g.channels + c } else { c });
-            let rstd = f64::from(inverse_std(stats.variance[set], g.eps));
+            let rstd = rstd[set];
             let (sum, dot) = (f64::from(sums[c]), f64::from(sums[g.channels + c]));
             let scale = f64::from(gamma.map_or(1.0, |v| v[at])) * rstd;
             means[set].0 += sum * scale;
@@ -258,7 +270,7 @@ pub fn norm_backward<E: Element>(
         let (_, at, pixels) = g.piece(i);
         // SAFETY: each piece has its own pixels.
         let dx = unsafe { dx.slice(at, pixels * g.channels) };
-        vectorize(isa, Backward { g, i, x, dy, stats, gamma, beta, means: &means, dx });
+        vectorize(isa, Backward { g, i, x, dy, stats, affine: &affine, means: &means, dx });
     });
     Ok(())
 }
@@ -275,17 +287,23 @@ fn measure<E: Element>(g: &Norm, isa: Isa, x: &[E]) -> NormStats {
     });
     // Pieces are combined exactly (Chan, Golub & LeVeque, 1983).
     let moments = &moments.as_f32_mut()[..g.pieces() * 2 * g.channels];
-    let each = |mut f: Box<dyn FnMut(usize, f64, f64, f64) + '_>| {
-        for (i, piece) in moments.chunks_exact(2 * g.channels).enumerate() {
-            let (n, _, pixels) = g.piece(i);
-            for c in 0..g.channels {
-                f(g.set(n, c), pixels as f64, f64::from(piece[c]), f64::from(piece[g.channels + c]));
-            }
-        }
-    };
     let (mut mean, mut square) = (vec![0.0f64; g.sets()], vec![0.0f64; g.sets()]);
-    each(Box::new(|set, pixels, m, _| mean[set] += m * pixels / g.count()));
-    each(Box::new(|set, pixels, m, s| square[set] += s + pixels * (m - mean[set]) * (m - mean[set])));
+    for (i, piece) in moments.chunks_exact(2 * g.channels).enumerate() {
+        let (n, _, pixels) = g.piece(i);
+        for (c, m) in piece[..g.channels].iter().enumerate() {
+            mean[g.set(n, c)] += f64::from(*m) * pixels as f64;
+        }
+    }
+    mean.iter_mut().for_each(|m| *m /= g.count());
+    for (i, piece) in moments.chunks_exact(2 * g.channels).enumerate() {
+        let (n, _, pixels) = g.piece(i);
+        let (means, squares) = piece.split_at(g.channels);
+        for (c, (m, s)) in means.iter().zip(squares).enumerate() {
+            let set = g.set(n, c);
+            let distance = f64::from(*m) - mean[set];
+            square[set] += f64::from(*s) + pixels as f64 * distance * distance;
+        }
+    }
     NormStats {
         mean: mean.iter().map(|&m| m as f32).collect(),
         variance: square.iter().map(|s| (s / g.count()) as f32).collect(),
@@ -301,30 +319,14 @@ fn apply<E: Element>(
     beta: Option<&[f32]>,
     y: &mut [E],
 ) {
+    let affine = g.affine(stats, gamma, beta);
     let y = SharedMut::new(y);
     g.for_pieces(|i| {
         let (_, at, pixels) = g.piece(i);
         // SAFETY: each piece has its own pixels.
         let y = unsafe { y.slice(at, pixels * g.channels) };
-        vectorize(isa, Apply { g, i, x: &x[at..at + pixels * g.channels], stats, gamma, beta, y });
+        vectorize(isa, Apply { g, i, x: &x[at..at + pixels * g.channels], affine: &affine, y });
     });
-}
-
-/// Up to 32 channels of one pixel.
-#[inline(always)]
-fn lanes<E: Element>(from: &[E], width: usize) -> [f32; LANES] {
-    let mut values = [0.0; LANES];
-    if width == LANES {
-        let from: &[E] = &from[..LANES];
-        for i in 0..LANES {
-            values[i] = from[i].to_f32();
-        }
-    } else {
-        for (v, f) in values.iter_mut().zip(&from[..width]) {
-            *v = f.to_f32();
-        }
-    }
-    values
 }
 
 /// Mean of each channel over a piece, and the sum of squared distances from it.
@@ -339,32 +341,29 @@ impl<E: Element> Work for Moments<'_, E> {
     #[inline(always)]
     fn run(self) {
         let Self { channels, x, out } = self;
-        let pixels = x.len() / channels;
-        for c in (0..channels).step_by(LANES) {
-            let width = LANES.min(channels - c);
-            let mut sum = [0.0f32; LANES];
-            for p in 0..pixels {
-                let v = lanes(&x[p * channels + c..], width);
-                for i in 0..LANES {
-                    sum[i] += v[i];
-                }
+        let count = (x.len() / channels) as f32;
+        let (mean, square) = out.split_at_mut(channels);
+        mean.fill(0.0);
+        for x in x.chunks_exact(channels) {
+            mean.iter_mut().zip(x).for_each(|(m, x)| *m += x.to_f32());
+        }
+        mean.iter_mut().for_each(|m| *m /= count);
+        square.fill(0.0);
+        let mut buffer = scratch::take(Slot::Row, channels);
+        let first = buffer.as_f32_mut();
+        first.fill(0.0);
+        for x in x.chunks_exact(channels) {
+            for (((first, square), x), mean) in first.iter_mut().zip(&mut *square).zip(x).zip(&*mean) {
+                let distance = x.to_f32() - mean;
+                *first += distance;
+                *square += distance * distance;
             }
-            let mean = sum.map(|s| s / pixels as f32);
-            let (mut first, mut second) = ([0.0f32; LANES], [0.0f32; LANES]);
-            for p in 0..pixels {
-                let v = lanes(&x[p * channels + c..], width);
-                for i in 0..LANES {
-                    let d = v[i] - mean[i];
-                    first[i] += d;
-                    second[i] += d * d;
-                }
-            }
-            // The first moment about the rounded mean corrects it.
-            for i in 0..width {
-                let correction = first[i] / pixels as f32;
-                out[c + i] = mean[i] + correction;
-                out[channels + c + i] = second[i] - correction * first[i];
-            }
+        }
+        // The first moment about the rounded mean corrects it.
+        for ((first, square), mean) in first.iter().zip(square).zip(mean) {
+            let correction = first / count;
+            *mean += correction;
+            *square -= correction * first;
         }
     }
 }
@@ -373,9 +372,7 @@ struct Apply<'a, E> {
     g: &'a Norm,
     i: usize,
     x: &'a [E],
-    stats: &'a NormStats,
-    gamma: Option<&'a [f32]>,
-    beta: Option<&'a [f32]>,
+    affine: &'a [f32],
     y: &'a mut [E],
 }
 
@@ -383,10 +380,7 @@ impl<E: Element> Work for Apply<'_, E> {
     #[inline(always)]
     fn run(self) {
         let (g, slope) = (self.g, self.g.activation.slope());
-        let mut affine = scratch::take(Slot::Row, 2 * g.channels);
-        let affine = affine.as_f32_mut();
-        g.affine(g.piece(self.i).0, self.stats, self.gamma, self.beta, affine);
-        let (scale, shift) = affine.split_at(g.channels);
+        let (scale, shift) = g.affine_of(self.affine, g.piece(self.i).0);
         for (y, x) in self.y.chunks_exact_mut(g.channels).zip(self.x.chunks_exact(g.channels)) {
             for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
                 *y = E::from_f32(leaky(x.to_f32() * scale + shift, slope));
@@ -402,8 +396,7 @@ struct Dots<'a, E> {
     x: &'a [E],
     dy: &'a [E],
     stats: &'a NormStats,
-    gamma: Option<&'a [f32]>,
-    beta: Option<&'a [f32]>,
+    affine: &'a [f32],
     /// `[2][channels]`.
     sums: &'a mut [f32],
 }
@@ -413,26 +406,23 @@ impl<E: Element> Work for Dots<'_, E> {
     fn run(self) {
         let (g, slope) = (self.g, self.g.activation.slope());
         let (n, at, pixels) = g.piece(self.i);
-        let mut affine = scratch::take(Slot::Row, 2 * g.channels);
-        let affine = affine.as_f32_mut();
-        g.affine(n, self.stats, self.gamma, self.beta, affine);
-        for c in (0..g.channels).step_by(LANES) {
-            let width = LANES.min(g.channels - c);
-            let (scale, shift) = (lanes(&affine[c..], width), lanes(&affine[g.channels + c..], width));
-            let mut mean = [0.0f32; LANES];
-            mean.iter_mut().take(width).enumerate().for_each(|(i, m)| *m = self.stats.mean[g.set(n, c + i)]);
-            let (mut sum, mut dot) = ([0.0f32; LANES], [0.0f32; LANES]);
-            for p in 0..pixels {
-                let x = lanes(&self.x[at + p * g.channels + c..], width);
-                let dy = lanes(&self.dy[at + p * g.channels + c..], width);
-                for i in 0..LANES {
-                    let dz = if x[i] * scale[i] + shift[i] > 0.0 { dy[i] } else { dy[i] * slope };
-                    sum[i] += dz;
-                    dot[i] += dz * (x[i] - mean[i]);
-                }
+        let (scale, shift) = g.affine_of(self.affine, n);
+        let mut buffer = scratch::take(Slot::Row, g.channels);
+        let mean = buffer.as_f32_mut();
+        mean.iter_mut().enumerate().for_each(|(c, m)| *m = self.stats.mean[g.set(n, c)]);
+        self.sums.fill(0.0);
+        let (sum, dot) = self.sums.split_at_mut(g.channels);
+        let len = pixels * g.channels;
+        let inputs = self.x[at..at + len].chunks_exact(g.channels).zip(self.dy[at..at + len].chunks_exact(g.channels));
+        for (x, dy) in inputs {
+            let factors = scale.iter().zip(shift).zip(&*mean);
+            let values = sum.iter_mut().zip(&mut *dot).zip(x.iter().zip(dy)).zip(factors);
+            for (((sum, dot), (x, dy)), ((scale, shift), mean)) in values {
+                let (x, dy) = (x.to_f32(), dy.to_f32());
+                let dz = if x * scale + shift > 0.0 { dy } else { dy * slope };
+                *sum += dz;
+                *dot += dz * (x - mean);
             }
-            self.sums[c..c + width].copy_from_slice(&sum[..width]);
-            self.sums[g.channels + c..][..width].copy_from_slice(&dot[..width]);
         }
     }
 }
@@ -443,8 +433,7 @@ struct Backward<'a, E> {
     x: &'a [E],
     dy: &'a [E],
     stats: &'a NormStats,
-    gamma: Option<&'a [f32]>,
-    beta: Option<&'a [f32]>,
+    affine: &'a [f32],
     /// Of each set: mean of gamma dz / std, and of gamma dz (x - mean) / std^3.
     means: &'a [(f32, f32)],
     dx: &'a mut [E],
@@ -455,12 +444,10 @@ impl<E: Element> Work for Backward<'_, E> {
     fn run(self) {
         let (g, slope) = (self.g, self.g.activation.slope());
         let (n, at, pixels) = g.piece(self.i);
-        let mut buffer = scratch::take(Slot::Row, 4 * g.channels);
-        let (affine, rest) = buffer.as_f32_mut().split_at_mut(2 * g.channels);
-        g.affine(n, self.stats, self.gamma, self.beta, affine);
-        let (scale, shift) = affine.split_at(g.channels);
+        let (scale, shift) = g.affine_of(self.affine, n);
         // dx = scale dz - (constant + x linear)
-        let (linear, constant) = rest.split_at_mut(g.channels);
+        let mut buffer = scratch::take(Slot::Row, 2 * g.channels);
+        let (linear, constant) = buffer.as_f32_mut().split_at_mut(g.channels);
         for c in 0..g.channels {
             let (sum, dot) = self.means[g.set(n, c)];
             linear[c] = dot;

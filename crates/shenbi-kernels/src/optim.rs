@@ -27,16 +27,17 @@ pub struct AdamStep {
     pub max_rms: f32,
 }
 
-/// One step: updates `param` and the moments `m` (which `beta1` = 0 does without) and `v`.
+/// One step: `moved` becomes `param` after it; the moments `m` (which `beta1` = 0 does without) and `v` are updated.
 ///
 /// # Errors
 /// If the lengths differ, `step` is 0, or `m` is missing with a `beta1`; then nothing is written.
 pub fn adam_step(
     s: &AdamStep,
-    param: &mut [f32],
+    param: &[f32],
     grad: &[f32],
     m: Option<&mut [f32]>,
     v: &mut [f32],
+    moved: &mut [f32],
 ) -> Result<(), KernelError> {
     const OP: &str = "adam_step";
     let n = param.len();
@@ -47,24 +48,25 @@ pub fn adam_step(
         None => {}
     }
     expect_len(OP, "v", v.len(), &[n])?;
+    expect_len(OP, "moved", moved.len(), &[n])?;
     expect_nonzero(OP, &[("step", usize::from(s.step != 0))])?;
     let isa = active_isa()?;
     let correction = |beta: f32| 1.0 - f64::from(beta).powf(s.step as f64);
     let scale = (1.0 / correction(s.beta1)) as f32;
     let root2 = correction(s.beta2).sqrt() as f32;
-    let [param, v] = [param, v].map(SharedMut::new);
+    let [moved, v] = [moved, v].map(SharedMut::new);
     let m = m.map(SharedMut::new);
     let bounded = s.max_rms.is_finite();
     let pass = |moments: bool, rate: Option<f32>, squares: Option<SharedMut<'_, f32>>| {
         for_ranges(n, ELEMENTS_PER_ITEM, |range| {
             // SAFETY: each item has its own range of each tensor.
-            let [param, v] = [param, v].map(|t| unsafe { t.slice(range.start, range.len()) });
+            let [moved, v] = [moved, v].map(|t| unsafe { t.slice(range.start, range.len()) });
             // SAFETY: as above.
             let m = m.map(|m| unsafe { m.slice(range.start, range.len()) });
             // SAFETY: and its own sum.
             let squares = squares.map(|sums| unsafe { &mut sums.slice(range.start / ELEMENTS_PER_ITEM, 1)[0] });
-            let grad = &grad[range];
-            vectorize(isa, Adam { s: *s, scale, root2, moments, rate, param, grad, m, v, squares });
+            let (param, grad) = (&param[range.clone()], &grad[range]);
+            vectorize(isa, Adam { s: *s, scale, root2, moments, rate, param, grad, m, v, moved, squares });
         });
     };
     if !bounded {
@@ -100,14 +102,15 @@ struct Adam<'a> {
     scale: f32,
     /// Square root of the second.
     root2: f32,
-    /// Whether the moments move.
+    /// Whether the moments move, and `moved` becomes the direction.
     moments: bool,
-    /// How far the parameters do, if at all.
+    /// How far the parameters go in that direction, if they do.
     rate: Option<f32>,
-    param: &'a mut [f32],
+    param: &'a [f32],
     grad: &'a [f32],
     m: Option<&'a mut [f32]>,
     v: &'a mut [f32],
+    moved: &'a mut [f32],
     /// Where the sum of the direction's squares goes.
     squares: Option<&'a mut f32>,
 }
@@ -118,7 +121,7 @@ impl Work for Adam<'_> {
         let Self { s, scale, root2, .. } = self;
         let (shrink, coupled) = if s.decoupled { (1.0 - s.lr * s.weight_decay, 0.0) } else { (1.0, s.weight_decay) };
         if self.moments {
-            for ((v, &g), p) in self.v.iter_mut().zip(self.grad).zip(&*self.param) {
+            for ((v, &g), p) in self.v.iter_mut().zip(self.grad).zip(self.param) {
                 let g = g + coupled * p;
                 *v = s.beta2 * *v + (1.0 - s.beta2) * g * g;
             }
@@ -126,7 +129,7 @@ impl Work for Adam<'_> {
         let first: &[f32] = match self.m {
             Some(m) => {
                 if self.moments {
-                    for ((m, &g), p) in m.iter_mut().zip(self.grad).zip(&*self.param) {
+                    for ((m, &g), p) in m.iter_mut().zip(self.grad).zip(self.param) {
                         *m += (1.0 - s.beta1) * (g + coupled * p - *m);
                     }
                 }
@@ -135,21 +138,22 @@ impl Work for Adam<'_> {
             None => self.grad,
         };
         let coupled = if s.beta1 == 0.0 { coupled } else { 0.0 };
+        if self.moments {
+            let inverse = 1.0 / root2;
+            for (((step, p), v), m) in self.moved.iter_mut().zip(self.param).zip(&*self.v).zip(first) {
+                *step = (m + coupled * p) * scale / (v.sqrt() * inverse + s.eps);
+            }
+        }
         if let Some(sum) = self.squares {
             let mut lanes = [0.0f32; 32];
-            let parts = self.v.chunks(32).zip(first.chunks(32)).zip(self.param.chunks(32));
-            for ((v, first), p) in parts {
-                for (((l, v), m), p) in lanes.iter_mut().zip(v).zip(first).zip(p) {
-                    let step = (m + coupled * p) * scale / (v.sqrt() / root2 + s.eps);
-                    *l += step * step;
-                }
+            for steps in self.moved.chunks(32) {
+                lanes.iter_mut().zip(steps).for_each(|(lane, step)| *lane += step * step);
             }
             *sum = lanes.iter().map(|&v| f64::from(v)).sum::<f64>() as f32;
         }
         if let Some(rate) = self.rate {
-            for ((p, v), m) in self.param.iter_mut().zip(&*self.v).zip(first) {
-                let step = (m + coupled * *p) * scale / (v.sqrt() / root2 + s.eps);
-                *p = *p * shrink - rate * step;
+            for (moved, p) in self.moved.iter_mut().zip(self.param) {
+                *moved = p * shrink - rate * *moved;
             }
         }
     }

@@ -129,28 +129,21 @@ pub(crate) fn transpose(
     let _ = micro;
 }
 
-/// The B panel whose row i along k is the 32 f32 at `stage[row(i)..]`, for i < `k`, and zero beyond.
+/// The B panel whose rows along k are the 32 f32 at `stage[row]` for each of `rows`, and zero beyond.
 #[inline(always)]
-pub(crate) fn pair_panel(
-    micro: Micro,
-    k: usize,
-    stage: &[u32],
-    row: impl Fn(usize) -> usize,
-    panel: &mut [u32],
-) {
-    let per_word = micro.per_word();
-    let floats = |i: usize| -> [f32; BLOCK] {
-        let from = &stage[row(i)..][..BLOCK];
-        std::array::from_fn(|j| f32::from_bits(from[j]))
+pub(crate) fn pair_panel(micro: Micro, stage: &[u32], mut rows: impl Iterator<Item = usize>, panel: &mut [u32]) {
+    let floats = |at: usize| {
+        // SAFETY: f32 and u32 have the same size and alignment, and every bit pattern is valid for both.
+        let (_, floats, _) = unsafe { stage[at..at + BLOCK].align_to::<f32>() };
+        floats
     };
-    for (i, out) in panel.chunks_exact_mut(BLOCK).enumerate() {
-        let at = i * per_word;
-        if at >= k {
+    let zeros = [0.0; BLOCK];
+    for out in panel.chunks_exact_mut(BLOCK) {
+        let Some(low) = rows.next() else {
             out.fill(0);
             continue;
-        }
-        let low = floats(at);
-        let high = if per_word == 2 && at + 1 < k { floats(at + 1) } else { [0.0; BLOCK] };
-        rows_to_words(micro, &low, Some(&high), out);
+        };
+        let high = if micro.per_word() == 2 { rows.next().map_or(&zeros[..], floats) } else { &zeros };
+        rows_to_words(micro, floats(low), Some(high), out);
     }
 }

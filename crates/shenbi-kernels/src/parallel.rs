@@ -45,6 +45,18 @@ impl<'a, T> SharedMut<'a, T> {
         Self { ptr: self.ptr.wrapping_add(start), len, slice: PhantomData }
     }
 
+    /// Fetches the line of element `start` into the cache, to be written soon; any index will do.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, start: usize) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch accesses nothing.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_ET0>(self.ptr.wrapping_add(start).cast());
+        }
+        let _ = start;
+    }
+
     /// The elements `start..start + len`. Bounds are checked; disjointness is the caller's promise.
     ///
     /// # Safety

@@ -210,7 +210,8 @@ fn adam_follows_its_definition() {
             for step in 1..=5 {
                 let grad = values(n, 10 + step);
                 let s = AdamStep { lr: 1e-3, beta1: 0.5, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, decoupled, step, max_rms };
-                with_isa(isa, || adam_step(&s, &mut p, &grad, Some(&mut m), &mut v)).unwrap().unwrap();
+                let old = p.clone();
+                with_isa(isa, || adam_step(&s, &old, &grad, Some(&mut m), &mut v, &mut p)).unwrap().unwrap();
                 let [lr, b1, b2, eps, wd] = [s.lr, s.beta1, s.beta2, s.eps, s.weight_decay].map(f64::from);
                 let (c1, c2) = (1.0 - b1.powi(step as i32), 1.0 - b2.powi(step as i32));
                 let direction = |[_, m, v]: &[f64; 3]| m / c1 / ((v / c2).sqrt() + eps);
@@ -232,14 +233,14 @@ fn adam_follows_its_definition() {
     }
     // Without a first moment the gradient itself is the direction.
     let s = AdamStep { lr: 0.1, beta1: 0.0, beta2: 0.9, eps: 0.0, weight_decay: 0.0, decoupled: true, step: 1, max_rms: 9.0 };
-    let (mut p, mut v) = ([1.0, 1.0], [0.0, 0.0]);
-    adam_step(&s, &mut p, &[2.0, -0.5], None, &mut v).unwrap();
+    let (mut p, mut v) = ([0.0, 0.0], [0.0, 0.0]);
+    adam_step(&s, &[1.0, 1.0], &[2.0, -0.5], None, &mut v, &mut p).unwrap();
     assert!((p[0] - 0.9).abs() < 1e-6 && (p[1] - 1.1).abs() < 1e-6 && (v[0] - 0.4).abs() < 1e-6, "{p:?} {v:?}");
     let s = AdamStep { beta1: 0.9, ..s };
-    let text = adam_step(&s, &mut p, &[2.0, -0.5], None, &mut v).unwrap_err().to_string();
+    let text = adam_step(&s, &[1.0, 1.0], &[2.0, -0.5], None, &mut v, &mut p).unwrap_err().to_string();
     assert!(text.contains("`m` has 0 elements"), "{text}");
     let s = AdamStep { lr: 0.1, beta1: 0.9, beta2: 0.9, eps: 0.0, weight_decay: 0.0, decoupled: true, step: 0, max_rms: f32::INFINITY };
-    let text = adam_step(&s, &mut [0.0], &[0.0], Some(&mut [0.0]), &mut [0.0]).unwrap_err().to_string();
+    let text = adam_step(&s, &[0.0], &[0.0], Some(&mut [0.0]), &mut [0.0], &mut [0.0]).unwrap_err().to_string();
     assert!(text.contains("step is 0"), "{text}");
 }
 

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::Conv2d;
-use crate::activation::{Activation, leaky};
+use crate::activation::Activation;
 use crate::element::{Element, Input, bf16};
 use crate::isa::{BLOCK, Micro, Precision, Work, vectorize};
 use crate::pack::pair_panel;
@@ -17,6 +17,9 @@ use std::ops::Range;
 
 /// Bytes of packed A that a work item may fill: half an L2 cache.
 const A_BYTES: usize = 768 << 10;
+
+/// Words past the end of the padded copy that whole vectors may touch.
+const SLACK: usize = 16;
 
 /// One convolution in the sense above.
 pub(super) struct Direct {
@@ -182,8 +185,14 @@ impl Direct {
         let rows = self.phases.iter().map(|p| p.count[0]).max().unwrap_or(0).max(1);
         let k = self.phases.iter().map(|p| self.micro.k_words(p.k(self.ci))).max().unwrap_or(0).max(1);
         let target = (A_BYTES / (4 * k) / BLOCK * BLOCK).clamp(2 * BLOCK, 8 * BLOCK);
-        let images = (target / most).clamp(1, self.batch);
-        let strip = if images > 1 { rows } else { (target / row).clamp(1, rows) };
+        // Tiles read in place where 16 pixels lie at equal distances: those of a row, or else one of each of 16 pictures.
+        let images_inner = self.micro.reads_in_place() && !row.is_multiple_of(16) && self.batch >= 16;
+        let (images, strip) = if images_inner {
+            (16, (12 * BLOCK / (16 * row)).clamp(1, rows))
+        } else {
+            let images = (target / most).clamp(1, self.batch);
+            (images, if images > 1 { rows } else { (target / row).clamp(1, rows) })
+        };
         let (chunks, strips) = (self.batch.div_ceil(images), rows.div_ceil(strip));
         let items = self.groups * chunks * strips;
         // Few pixels (one small picture): threads share the output channels as well.
@@ -263,14 +272,11 @@ impl Work for PackWeights<'_> {
             let k = phase.k(job.ci);
             let words = job.micro.k_words(k);
             let at = group * job.packed_words + phase.panel;
-            let row = |i: usize| {
-                let (tap, c) = (i / job.ci, i % job.ci);
-                let (ky, kx) = (phase.taps[0][tap / phase.taps[1].len()], phase.taps[1][tap % phase.taps[1].len()]);
-                ((ky * kw + kx) * job.ci + c) * BLOCK
-            };
+            let taps = phase.taps[0].iter().flat_map(|ky| phase.taps[1].iter().map(move |kx| ky * kw + kx));
+            let rows = taps.flat_map(|tap| (tap * job.ci..(tap + 1) * job.ci).map(|row| row * BLOCK));
             // SAFETY: each item has its own block of channels.
             let out = unsafe { packed.slice(at + BLOCK * block * words, BLOCK * words) };
-            pair_panel(job.micro, k, &stage, row, out);
+            pair_panel(job.micro, &stage, rows, out);
         }
     }
 }
@@ -305,7 +311,7 @@ impl<X: Element, T: Element, Y: Element> Work for Item<'_, X, T, Y> {
         let (top, height) = reach(0, &|p| p.count[0].min(self.rows.end));
         let (left, width) = reach(1, &|p| p.count[1]);
         let pitch = width * job.ci;
-        let mut padded = scratch::take(Slot::Planes, (self.images.len() * height * pitch).div_ceil(T::PRECISION.per_word()));
+        let mut padded = scratch::take(Slot::Planes, (self.images.len() * height * pitch).div_ceil(T::PRECISION.per_word()) + SLACK);
         let padded = padded.elements::<T>();
         for (n, image) in self.images.clone().enumerate() {
             for r in 0..height {
@@ -353,24 +359,31 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
         // Where each pixel's first tap is in the padded copy, and where the pixel is in the output.
         let mut tables = scratch::take(Slot::Table, 2 * pixels);
         let (from, to) = tables.split_at_mut(pixels);
+        let images = self.images.len();
+        // Pictures come innermost where 16 of them make a tile.
+        let inner = if phase.count[1].is_multiple_of(16) || !images.is_multiple_of(16) { 1 } else { images };
         let mut at = 0;
-        for (n, image) in self.images.clone().enumerate() {
+        for n in (0..images).step_by(inner) {
             for r in rows.clone() {
                 let y = (r * job.in_stride[0]) as isize + phase.origin[0] - top;
                 let x = (phase.origin[1] - left) as usize * job.ci;
                 let from_row = (n * height + y as usize) * pitch + x;
-                let to_row = (image - self.images.start) * job.output[0] + phase.first[0] + r * job.out_stride[0];
+                let to_row = n * job.output[0] + phase.first[0] + r * job.out_stride[0];
                 let to_row = to_row * job.output[1] + phase.first[1];
                 for c in 0..phase.count[1] {
-                    from[at] = (from_row + c * job.in_stride[1] * job.ci) as u32;
-                    to[at] = (to_row + c * job.out_stride[1]) as u32;
-                    at += 1;
+                    for n in 0..inner {
+                        from[at] = (from_row + c * job.in_stride[1] * job.ci + n * height * pitch) as u32;
+                        to[at] = (to_row + c * job.out_stride[1] + n * job.output[0] * job.output[1]) as u32;
+                        at += 1;
+                    }
                 }
             }
         }
         let words = job.micro.k_words(phase.k(job.ci));
         let source = Source { taps: [phase.taps[0].len(), phase.taps[1].len() * job.ci], padded, pitch };
-        let in_place = job.micro.reads_in_place() && phase.count[1].is_multiple_of(16) && source.aligned();
+        let stride = from.get(1).map_or(0, |second| second.wrapping_sub(from[0]));
+        let even = |tile: &[u32]| tile.len() == 16 && tile.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == stride);
+        let in_place = job.micro.reads_in_place() && source.aligned() && from.chunks(16).all(even);
         let mut offsets = scratch::take(Slot::Offsets, if in_place { words / 16 } else { 0 });
         let mut a = scratch::take(Slot::Panel, if in_place { 0 } else { pixels.div_ceil(BLOCK) * BLOCK * words });
         source.check(from);
@@ -381,15 +394,20 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
                 source.pack(from, a);
             }
         }
+        let image = self.images.start * job.output[0] * job.output[1];
         let mut sums = scratch::take(Slot::Block, BLOCK * BLOCK);
         let sums = sums.as_f32_mut();
         let session = job.micro.enter();
         for block in self.blocks.clone() {
             let w = &self.packed[self.group * job.packed_words + phase.panel + BLOCK * block * words..][..BLOCK * words];
             for (b, (from, to)) in from.chunks(BLOCK).zip(to.chunks(BLOCK)).enumerate() {
+                let column = self.group * job.co + block * BLOCK;
+                for &to in to {
+                    self.y.prefetch((image + to as usize) * job.groups * job.co + column);
+                }
                 if in_place {
                     let half = |i: usize| from.get(i).map_or(std::ptr::null(), |&at| padded[at as usize..].as_ptr().cast());
-                    let stride = job.in_stride[1] * job.ci * size_of::<T>();
+                    let stride = stride as usize * size_of::<T>();
                     // SAFETY: rows of 16 neighbours at that stride; `check` has seen their taps inside of the copy;
                     // B as packed, C of 1024 floats, session held.
                     unsafe { job.micro.block_at([half(0), half(16)], stride, &offsets, w.as_ptr(), sums.as_mut_ptr()) };
@@ -417,19 +435,9 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
         }
         let image = self.images.start * job.output[0] * job.output[1];
         for (sums, &to) in sums.as_chunks::<BLOCK>().0.iter().zip(to) {
-            let mut values = [0.0f32; BLOCK];
-            for ((v, s), b) in values.iter_mut().zip(sums).zip(&bias) {
-                *v = s + b;
-            }
-            if self.slope != 1.0 {
-                values.iter_mut().for_each(|v| *v = leaky(*v, self.slope));
-            }
             // SAFETY: each item has its own pixels and channels.
             let y = unsafe { self.y.slice((image + to as usize) * channels + channel, columns) };
-            match <&mut [Y; BLOCK]>::try_from(&mut *y) {
-                Ok(y) => crate::element::convert(job.micro, &values, y),
-                Err(_) => crate::element::convert(job.micro, &values[..columns], y),
-            }
+            crate::element::finish(job.micro, sums, &bias, self.slope, y);
         }
     }
 }
@@ -482,13 +490,20 @@ impl<T: Element> Source<'_, T> {
             return;
         }
         let [rows, run] = self.taps;
-        let mut row = scratch::take(Slot::Row, a.len() / BLOCK);
+        let vectors = run.div_ceil(Self::STEP);
+        let mut row = scratch::take(Slot::Row, a.len() / BLOCK + 32);
         let row = row.elements::<T>();
         row[rows * run..].fill(T::default());
         for (r, &from) in from.iter().enumerate() {
+            // Whole vectors: what is too much is overwritten by the next run, or cleared after the last.
             for j in 0..rows {
-                row[j * run..][..run].copy_from_slice(&self.padded[from as usize + j * self.pitch..][..run]);
+                let from = &self.padded[from as usize + j * self.pitch..][..vectors * Self::STEP];
+                let to = &mut row[j * run..][..vectors * Self::STEP];
+                for (to, from) in to.chunks_exact_mut(Self::STEP).zip(from.chunks_exact(Self::STEP)) {
+                    to.copy_from_slice(from);
+                }
             }
+            row[rows * run..][..Self::STEP].fill(T::default());
             for (out, line) in a.chunks_exact_mut(512).zip(row.chunks_exact(Self::STEP)) {
                 if let Some(out) = out.as_chunks_mut::<16>().0.get_mut(r) {
                     // SAFETY: a line of the row is 64 bytes.

@@ -9,7 +9,7 @@ use super::Conv2d;
 use crate::element::{Element, Input, bf16, pair};
 use crate::isa::{BLOCK, Micro, Precision, Work, vectorize};
 use crate::pack::transpose;
-use crate::parallel::{SharedMut, for_items};
+use crate::parallel::{SharedMut, for_items, for_ranges};
 use crate::scratch::{self, Slot};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -124,10 +124,12 @@ impl Geometry {
         let sums: &[f32] = sums.as_f32_mut();
         let size = self.ci * g.kernel[0] * g.kernel[1];
         let dw = SharedMut::new(dw);
-        for_items(g.out_channels, |o| {
-            // SAFETY: each item has its own output channel.
-            let dw = unsafe { dw.slice(o * size, size) };
-            vectorize(micro.isa, Gather { job: self, o, sums, dw });
+        for_ranges(g.out_channels, (1 << 14) / size + 1, |range| {
+            for o in range {
+                // SAFETY: each item has its own output channels.
+                let dw = unsafe { dw.slice(o * size, size) };
+                vectorize(micro.isa, Gather { job: self, o, sums, dw });
+            }
         });
     }
 }
@@ -253,11 +255,21 @@ impl<T: Element> Work for Sum<'_, T> {
             for (i, image) in images.clone().enumerate() {
                 let out = &mut b[at + i * job.row_words * BLOCK..][..job.row_words * BLOCK];
                 let pitch = job.padded[1] * g.in_channels;
+                let row = &padded[(image * job.padded[0] + r) * pitch..];
                 for (word, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-                    let window = |x: usize| job.window(padded, (image * job.padded[0] + r) * pitch, x, group, q);
                     let x = word * per_word;
-                    let high = if per_word == 2 && x + 1 < job.out[1] { window(x + 1) } else { zero };
-                    pair(micro, &window(x), &high, out);
+                    let second = per_word == 2 && x + 1 < job.out[1];
+                    if g.groups == 1 {
+                        // The 32 elements from here on; those past the kernel's row belong to whatever comes next, and
+                        // no sum that is kept sees them.
+                        let window = |x: usize| row[x * g.stride[1] * g.in_channels + q * BLOCK..].first_chunk();
+                        let high = if second { window(x + 1) } else { None };
+                        pair(micro, window(x).unwrap_or(&zero), high.unwrap_or(&zero), out);
+                    } else {
+                        let window = |x: usize| job.window(row, x, group, q);
+                        let high = if second { window(x + 1) } else { zero };
+                        pair(micro, &window(x), &high, out);
+                    }
                 }
             }
         }
@@ -291,15 +303,9 @@ impl<T: Element> Work for Sum<'_, T> {
 }
 
 impl Geometry {
-    /// The 32 elements of block `q` under output column `x` of the padded row at `row`; those past the kernel's row
-    /// belong to whatever comes next, and no sum that is kept sees them.
+    /// The 32 elements of block `q` of a group under output column `x` of a padded row, zero past the kernel's row.
     #[inline(always)]
-    fn window<T: Element>(&self, padded: &[T], row: usize, x: usize, group: usize, q: usize) -> [T; BLOCK] {
-        let channels = self.g.in_channels;
-        if self.g.groups == 1 {
-            let from: &[T] = &padded[row + x * self.g.stride[1] * channels + q * BLOCK..][..BLOCK];
-            return std::array::from_fn(|i| from[i]);
-        }
+    fn window<T: Element>(&self, row: &[T], x: usize, group: usize, q: usize) -> [T; BLOCK] {
         let last = self.g.kernel[1] * self.ci;
         std::array::from_fn(|i| {
             let at = q * BLOCK + i;
@@ -307,7 +313,7 @@ impl Geometry {
                 return T::default();
             }
             let (kx, c) = (at / self.ci, at % self.ci);
-            padded[row + (x * self.g.stride[1] + kx) * channels + group * self.ci + c]
+            row[(x * self.g.stride[1] + kx) * self.g.in_channels + group * self.ci + c]
         })
     }
 }
@@ -327,24 +333,30 @@ impl Work for Gather<'_> {
         let [kh, kw] = job.g.kernel;
         let (group, o) = (self.o / job.co, self.o % job.co);
         let row = kw * job.ci;
-        // [ky][kx][input channel]
-        let mut stage = scratch::take(Slot::Row, kh * row);
-        let stage = stage.as_f32_mut();
         let blocks = [job.g.groups * job.q_blocks(), kh, job.o_blocks()];
-        for split in 0..job.splits {
-            for (ky, stage) in stage.chunks_exact_mut(row).enumerate() {
-                for (q, stage) in stage.chunks_mut(BLOCK).enumerate() {
-                    let item = (split * blocks[0] + group * job.q_blocks() + q) * blocks[1];
-                    let from = ((item + ky) * blocks[2] + o / BLOCK) * BLOCK + o % BLOCK;
-                    let from = &sums[from * BLOCK..][..stage.len()];
-                    if split == 0 {
-                        stage.copy_from_slice(from);
-                    } else {
-                        stage.iter_mut().zip(from).for_each(|(s, f)| *s += f);
+        // [ky][kx][input channel]
+        let collect = |stage: &mut [f32]| {
+            for split in 0..job.splits {
+                for (ky, stage) in stage.chunks_exact_mut(row).enumerate() {
+                    for (q, stage) in stage.chunks_mut(BLOCK).enumerate() {
+                        let item = (split * blocks[0] + group * job.q_blocks() + q) * blocks[1];
+                        let from = ((item + ky) * blocks[2] + o / BLOCK) * BLOCK + o % BLOCK;
+                        let from = &sums[from * BLOCK..][..stage.len()];
+                        if split == 0 {
+                            stage.copy_from_slice(from);
+                        } else {
+                            stage.iter_mut().zip(from).for_each(|(s, f)| *s += f);
+                        }
                     }
                 }
             }
+        };
+        if kh * kw == 1 {
+            return collect(dw);
         }
+        let mut stage = scratch::take(Slot::Row, kh * row);
+        let stage = stage.as_f32_mut();
+        collect(stage);
         // SAFETY: f32 seen as words, twice.
         let ((_, stage, _), (_, dw, _)) = unsafe { (stage.align_to::<u32>(), dw.align_to_mut::<u32>()) };
         transpose(job.micro, stage, job.ci, dw, kh * kw, kh * kw, job.ci);

@@ -121,6 +121,31 @@ pub(crate) fn interleave(low: &[u16; 32], high: &[u16; 32], out: &mut [u32; 32])
     }
 }
 
+/// `out[i]` = bf16 of `leaky(sums[i] + bias[i])`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(crate) fn finish(sums: &[f32; 32], bias: &[f32; 32], slope: f32, out: &mut [u16; 32]) {
+    // SAFETY: loads and stores of the arrays' sizes.
+    unsafe {
+        let half = |at: usize| {
+            let x = _mm512_add_ps(_mm512_loadu_ps(sums.as_ptr().add(at)), _mm512_loadu_ps(bias.as_ptr().add(at)));
+            if slope == 1.0 {
+                return x;
+            }
+            // As `leaky`: what is not above zero (a NaN included) is multiplied; with slope 0 only a NaN is left of it.
+            let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps());
+            let negative = if slope == 0.0 {
+                _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), x)
+            } else {
+                _mm512_mul_ps(x, _mm512_set1_ps(slope))
+            };
+            _mm512_mask_mov_ps(negative, positive, x)
+        };
+        let words = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(half(16), half(0)));
+        _mm512_storeu_si512(out.as_mut_ptr().cast(), words);
+    }
+}
+
 /// `out[i]` = bf16 of `x[i]`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]

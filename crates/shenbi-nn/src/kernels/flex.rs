@@ -182,12 +182,15 @@ impl Kernels for Flex {
         second: FlexTensor,
         step: AdamStep,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let [mut param, mut first, mut second] = [param, first, second].map(owned);
-        let grad = contiguous(grad);
+        let [mut first, mut second] = [first, second].map(owned);
+        let (param, grad) = (contiguous(param), contiguous(grad));
+        let mut moved = buffer(elements::<f32>(&param).len());
         let m = (step.beta1 != 0.0).then(|| first.storage_mut::<f32>());
-        run(kernels::adam_step(&step, param.storage_mut(), elements(&grad), m, second.storage_mut()));
+        run(kernels::adam_step(&step, elements(&param), elements(&grad), m, second.storage_mut(), &mut moved));
+        let moved = tensor(moved, param.shape());
+        recycle(param);
         recycle(grad);
-        (param, first, second)
+        (moved, first, second)
     }
 
     fn shenbi_approach(average: FlexTensor, value: FlexTensor, rate: f32) -> FlexTensor {

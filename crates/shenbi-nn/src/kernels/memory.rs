@@ -13,8 +13,16 @@ const KEPT: usize = 1 << 30;
 
 /// Buffers that were given back, by their number of elements: the steps of a training run need the same ones again.
 pub struct Pool<E> {
-    free: HashMap<usize, Vec<Vec<E>>>,
+    shelves: HashMap<usize, Shelf<E>>,
     bytes: usize,
+}
+
+/// Buffers of one size.
+struct Shelf<E> {
+    free: Vec<Vec<E>>,
+    /// How many more were asked for than came back: no more than these are taken, so that buffers of Burn's own do not
+    /// pile up here.
+    lent: usize,
 }
 
 /// What Burn and the kernels both call an element.
@@ -40,8 +48,10 @@ impl Stored for bf16 {
 /// A buffer of `n` elements that holds whatever it held: the caller writes all of it.
 pub fn buffer<E: Stored>(n: usize) -> Vec<E> {
     let mut pool = E::pool().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let pool = pool.get_or_insert_with(|| Pool { free: HashMap::new(), bytes: 0 });
-    match pool.free.get_mut(&n).and_then(Vec::pop) {
+    let pool = pool.get_or_insert_with(|| Pool { shelves: HashMap::new(), bytes: 0 });
+    let shelf = pool.shelves.entry(n).or_insert_with(|| Shelf { free: Vec::new(), lent: 0 });
+    shelf.lent += 1;
+    match shelf.free.pop() {
         Some(old) => {
             pool.bytes -= n * size_of::<E>();
             old
@@ -65,11 +75,13 @@ fn recycle_as<E: Stored>(tensor: FlexTensor) {
     let Ok(bytes) = burn_std::sync::Arc::try_unwrap(data) else { return };
     let Ok(buffer) = bytes.try_into_vec::<E>() else { return };
     let mut pool = E::pool().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let pool = pool.get_or_insert_with(|| Pool { free: HashMap::new(), bytes: 0 });
+    let Some(pool) = pool.as_mut() else { return };
     let bytes = buffer.len() * size_of::<E>();
-    if bytes >= 4096 && pool.bytes + bytes <= KEPT {
+    let Some(shelf) = pool.shelves.get_mut(&buffer.len()).filter(|shelf| shelf.lent > 0) else { return };
+    if pool.bytes + bytes <= KEPT {
+        shelf.lent -= 1;
         pool.bytes += bytes;
-        pool.free.entry(buffer.len()).or_default().push(buffer);
+        shelf.free.push(buffer);
     }
 }
 
