@@ -124,7 +124,7 @@ impl Work for Columns<'_> {
             let rows = BLOCK.min(m - i * BLOCK);
             let a = &self.packed[i * BLOCK * words..][..BLOCK * words];
             // SAFETY: sizes as demanded, buffers 64-byte aligned, session held.
-            unsafe { micro.block(words, a.as_ptr(), panel.as_ptr(), sums.as_mut_ptr(), rows, false) };
+            unsafe { micro.block(words, a.as_ptr(), panel.as_ptr(), sums.as_mut_ptr(), [rows, width], false) };
             for (r, row) in sums.chunks_exact(BLOCK).take(rows).enumerate() {
                 // SAFETY: each item has its own rows and columns.
                 let c = unsafe { self.c.slice((i * BLOCK + r) * n + self.first, width) };

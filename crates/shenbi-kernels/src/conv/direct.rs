@@ -399,6 +399,7 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
         let sums = sums.as_f32_mut();
         let session = job.micro.enter();
         for block in self.blocks.clone() {
+            let columns = BLOCK.min(job.co - block * BLOCK);
             let w = &self.packed[self.group * job.packed_words + phase.panel + BLOCK * block * words..][..BLOCK * words];
             for (b, (from, to)) in from.chunks(BLOCK).zip(to.chunks(BLOCK)).enumerate() {
                 let column = self.group * job.co + block * BLOCK;
@@ -406,15 +407,16 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
                     self.y.prefetch((image + to as usize) * job.groups * job.co + column);
                 }
                 if in_place {
-                    let half = |i: usize| from.get(i).map_or(std::ptr::null(), |&at| padded[at as usize..].as_ptr().cast());
+                    let half = |i: usize| padded[from[i] as usize..].as_ptr().cast();
+                    let a = [half(0), half(if from.len() > 16 { 16 } else { 0 })];
                     let stride = stride as usize * size_of::<T>();
                     // SAFETY: rows of 16 neighbours at that stride; `check` has seen their taps inside of the copy;
                     // B as packed, C of 1024 floats, session held.
-                    unsafe { job.micro.block_at([half(0), half(16)], stride, &offsets, w.as_ptr(), sums.as_mut_ptr()) };
+                    unsafe { job.micro.block_at(a, stride, &offsets, w.as_ptr(), sums.as_mut_ptr(), columns) };
                 } else {
                     let a = &a[b * BLOCK * words..][..BLOCK * words];
                     // SAFETY: sizes as demanded (slices above), buffers 64-byte aligned, session held.
-                    unsafe { job.micro.block(words, a.as_ptr(), w.as_ptr(), sums.as_mut_ptr(), from.len(), false) };
+                    unsafe { job.micro.block(words, a.as_ptr(), w.as_ptr(), sums.as_mut_ptr(), [from.len(), columns], false) };
                 }
                 self.write(block, to, sums);
             }

@@ -249,6 +249,7 @@ impl<T: Element> Work for Sum<'_, T> {
         let line = n * job.row_words * BLOCK;
         let rows = job.padded[0] / g.stride[0];
         let mut b = scratch::take(Slot::Panel, g.stride[0] * rows * line + 16 * BLOCK);
+        let columns = BLOCK.min(g.kernel[1] * job.ci - q * BLOCK);
         let zero = [T::default(); BLOCK];
         for r in 0..job.padded[0] {
             let at = (r % g.stride[0] * rows + r / g.stride[0]) * line;
@@ -293,7 +294,7 @@ impl<T: Element> Work for Sum<'_, T> {
                     let rows = BLOCK.min(job.co - o * BLOCK);
                     let add = at > 0 || !self.fresh;
                     // SAFETY: sizes as demanded (slices above), buffers and offsets 64-byte aligned, session held.
-                    unsafe { micro.block(len, a.as_ptr(), b.as_ptr(), sums.as_mut_ptr(), rows, add) };
+                    unsafe { micro.block(len, a.as_ptr(), b.as_ptr(), sums.as_mut_ptr(), [rows, columns], add) };
                 }
             }
         }

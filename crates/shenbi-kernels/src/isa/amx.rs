@@ -72,128 +72,31 @@ pub(crate) unsafe fn release() {
     unsafe { asm!("tilerelease", options(nostack, nomem)) }
 }
 
+/// Where the steps of a packed A block are, in bytes.
+static PACKED: [u32; 256] = {
+    let mut at = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        at[i] = i as u32 * 2048;
+        i += 1;
+    }
+    at
+};
+
 /// See [`super::Micro::block`]; `k` is a multiple of 16.
 ///
 /// # Safety
 /// As there, and the tiles are configured.
 #[inline(always)]
-pub(super) unsafe fn block(k: usize, a: *const u32, b: *const u32, c: *mut f32, rows: usize, add: bool) {
-    // SAFETY: the caller's promises.
-    unsafe { if rows > 16 { full(k / 16, a, b, c, add) } else { half(k / 16, a, b, c, add) } }
-}
-
-/// 32 rows: tmm0..3 are C, tmm4..5 the two halves of A, tmm6..7 those of B.
-/// B is in L1; A, which streams from L2, is prefetched two steps ahead, spread between the products.
-unsafe fn full(steps: usize, a: *const u32, b: *const u32, c: *mut f32, add: bool) {
-    // SAFETY: A and B have 2 * `steps` KiB, C 4 KiB (caller). Prefetches do not fault.
-    unsafe {
-        asm!(
-            "test {add:e}, {add:e}",
-            "jz 2f",
-            "tileloadd tmm0, [{c} + {s128}*1]",
-            "tileloadd tmm1, [{c} + {s128}*1 + 64]",
-            "tileloadd tmm2, [{c} + {s128}*1 + 2048]",
-            "tileloadd tmm3, [{c} + {s128}*1 + 2112]",
-            "jmp 3f",
-            "2:",
-            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-            "3:",
-            "tileloadd tmm6, [{b} + {s128}*1]",
-            "tileloadd tmm4, [{a} + {s64}*1]",
-            "tileloadd tmm7, [{b} + {s128}*1 + 64]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "prefetcht0 [{a} + 4096]",
-            "prefetcht0 [{a} + 4160]",
-            "prefetcht0 [{a} + 4224]",
-            "prefetcht0 [{a} + 4288]",
-            "prefetcht0 [{a} + 4352]",
-            "prefetcht0 [{a} + 4416]",
-            "prefetcht0 [{a} + 4480]",
-            "prefetcht0 [{a} + 4544]",
-            "tileloadd tmm5, [{a} + {s64}*1 + 1024]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "prefetcht0 [{a} + 4608]",
-            "prefetcht0 [{a} + 4672]",
-            "prefetcht0 [{a} + 4736]",
-            "prefetcht0 [{a} + 4800]",
-            "prefetcht0 [{a} + 4864]",
-            "prefetcht0 [{a} + 4928]",
-            "prefetcht0 [{a} + 4992]",
-            "prefetcht0 [{a} + 5056]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "prefetcht0 [{a} + 5120]",
-            "prefetcht0 [{a} + 5184]",
-            "prefetcht0 [{a} + 5248]",
-            "prefetcht0 [{a} + 5312]",
-            "prefetcht0 [{a} + 5376]",
-            "prefetcht0 [{a} + 5440]",
-            "prefetcht0 [{a} + 5504]",
-            "prefetcht0 [{a} + 5568]",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "prefetcht0 [{a} + 5632]",
-            "prefetcht0 [{a} + 5696]",
-            "prefetcht0 [{a} + 5760]",
-            "prefetcht0 [{a} + 5824]",
-            "prefetcht0 [{a} + 5888]",
-            "prefetcht0 [{a} + 5952]",
-            "prefetcht0 [{a} + 6016]",
-            "prefetcht0 [{a} + 6080]",
-            "add {a}, 2048",
-            "add {b}, 2048",
-            "dec {steps}",
-            "jnz 3b",
-            "tilestored [{c} + {s128}*1], tmm0",
-            "tilestored [{c} + {s128}*1 + 64], tmm1",
-            "tilestored [{c} + {s128}*1 + 2048], tmm2",
-            "tilestored [{c} + {s128}*1 + 2112], tmm3",
-            add = in(reg) u32::from(add),
-            c = in(reg) c,
-            a = inout(reg) a => _,
-            b = inout(reg) b => _,
-            steps = inout(reg) steps => _,
-            s64 = in(reg) 64usize,
-            s128 = in(reg) 128usize,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack)
-        );
-    }
-}
-
-/// The first 16 rows only.
-unsafe fn half(steps: usize, a: *const u32, b: *const u32, c: *mut f32, add: bool) {
-    // SAFETY: A and B have 2 * `steps` KiB, C 2 KiB (caller).
-    unsafe {
-        asm!(
-            "test {add:e}, {add:e}",
-            "jz 2f",
-            "tileloadd tmm0, [{c} + {s128}*1]",
-            "tileloadd tmm1, [{c} + {s128}*1 + 64]",
-            "jmp 3f",
-            "2:",
-            "tilezero tmm0", "tilezero tmm1",
-            "3:",
-            "tileloadd tmm4, [{a} + {s64}*1]",
-            "tileloadd tmm6, [{b} + {s128}*1]",
-            "tileloadd tmm7, [{b} + {s128}*1 + 64]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "add {a}, 2048",
-            "add {b}, 2048",
-            "dec {steps}",
-            "jnz 3b",
-            "tilestored [{c} + {s128}*1], tmm0",
-            "tilestored [{c} + {s128}*1 + 64], tmm1",
-            add = in(reg) u32::from(add),
-            c = in(reg) c,
-            a = inout(reg) a => _,
-            b = inout(reg) b => _,
-            steps = inout(reg) steps => _,
-            s64 = in(reg) 64usize,
-            s128 = in(reg) 128usize,
-            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
-            options(nostack)
-        );
+pub(super) unsafe fn block(k: usize, a: *const u32, b: *const u32, c: *mut f32, size: [usize; 2], add: bool) {
+    for first in (0..k / 16).step_by(PACKED.len()) {
+        let offsets = &PACKED[..PACKED.len().min(k / 16 - first)];
+        // SAFETY: the caller's promises; without a second half of rows the first stands in for it.
+        unsafe {
+            let (a, b) = (a.add(first * 512).cast::<u8>(), b.add(first * 512));
+            let second = if size[0] > 16 { a.add(1024) } else { a };
+            block_at([a, second], 64, offsets, b, c, size[1], add || first > 0);
+        }
     }
 }
 
@@ -202,21 +105,39 @@ unsafe fn half(steps: usize, a: *const u32, b: *const u32, c: *mut f32, add: boo
 /// # Safety
 /// As there, and the tiles are configured.
 #[inline(always)]
-pub(super) unsafe fn block_at(a: [*const u8; 2], stride: usize, offsets: &[u32], b: *const u32, c: *mut f32) {
+pub(super) unsafe fn block_at(
+    a: [*const u8; 2],
+    stride: usize,
+    offsets: &[u32],
+    b: *const u32,
+    c: *mut f32,
+    columns: usize,
+    add: bool,
+) {
     if offsets.is_empty() {
-        // SAFETY: C has 1024 floats (caller).
-        return unsafe { std::slice::from_raw_parts_mut(c, 1024) }.fill(0.0);
+        if !add {
+            // SAFETY: C has 1024 floats (caller).
+            unsafe { std::slice::from_raw_parts_mut(c, 1024) }.fill(0.0);
+        }
+        return;
     }
     // SAFETY: the caller's promises.
-    unsafe { if a[1].is_null() { half_at(a[0], stride, offsets, b, c) } else { full_at(a, stride, offsets, b, c) } }
+    unsafe { if columns > 16 { wide(a, stride, offsets, b, c, add) } else { narrow(a, stride, offsets, b, c, add) } }
 }
 
-/// 32 rows, in place: tmm0..3 are C, tmm4..5 the two halves of A, tmm6..7 those of B.
-unsafe fn full_at(a: [*const u8; 2], stride: usize, offsets: &[u32], b: *const u32, c: *mut f32) {
-    // SAFETY: the tile rows are the bytes that the caller vouches for; B has 2 KiB for each offset, C 4 KiB.
-    // Prefetches do not fault.
+/// 32 columns: tmm0..3 are C, tmm4..5 the two halves of A, tmm6..7 those of B.
+unsafe fn wide(a: [*const u8; 2], stride: usize, offsets: &[u32], b: *const u32, c: *mut f32, add: bool) {
+    // SAFETY: the tile rows of A are the bytes that the caller vouches for; B has 2 KiB for each offset, C 4 KiB.
     unsafe {
         asm!(
+            "test {at:e}, {at:e}",
+            "jz 2f",
+            "tileloadd tmm0, [{c} + {s128}*1]",
+            "tileloadd tmm1, [{c} + {s128}*1 + 64]",
+            "tileloadd tmm2, [{c} + {s128}*1 + 2048]",
+            "tileloadd tmm3, [{c} + {s128}*1 + 2112]",
+            "jmp 3f",
+            "2:",
             "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
             "3:",
             "mov {at:e}, dword ptr [{offset}]",
@@ -241,7 +162,7 @@ unsafe fn full_at(a: [*const u8; 2], stride: usize, offsets: &[u32], b: *const u
             c = in(reg) c,
             a0 = in(reg) a[0],
             a1 = in(reg) a[1],
-            at = out(reg) _,
+            at = inout(reg) u64::from(add) => _,
             row = out(reg) _,
             offset = inout(reg) offsets.as_ptr() => _,
             b = inout(reg) b => _,
@@ -255,35 +176,44 @@ unsafe fn full_at(a: [*const u8; 2], stride: usize, offsets: &[u32], b: *const u
     }
 }
 
-/// 16 rows, in place.
-unsafe fn half_at(a: *const u8, stride: usize, offsets: &[u32], b: *const u32, c: *mut f32) {
-    // SAFETY: as in `full_at`.
+/// The first 16 columns only.
+unsafe fn narrow(a: [*const u8; 2], stride: usize, offsets: &[u32], b: *const u32, c: *mut f32, add: bool) {
+    // SAFETY: as in `wide`.
     unsafe {
         asm!(
-            "tilezero tmm0", "tilezero tmm1",
+            "test {at:e}, {at:e}",
+            "jz 2f",
+            "tileloadd tmm0, [{c} + {s128}*1]",
+            "tileloadd tmm2, [{c} + {s128}*1 + 2048]",
+            "jmp 3f",
+            "2:",
+            "tilezero tmm0", "tilezero tmm2",
             "3:",
             "mov {at:e}, dword ptr [{offset}]",
-            "add {at}, {a}",
             "tileloadd tmm6, [{b} + {s128}*1]",
-            "tileloadd tmm4, [{at} + {stride}*1]",
-            "tileloadd tmm7, [{b} + {s128}*1 + 64]",
+            "lea {row}, [{a0} + {at}]",
+            "tileloadd tmm4, [{row} + {stride}*1]",
             "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
+            "lea {row}, [{a1} + {at}]",
+            "tileloadd tmm5, [{row} + {stride}*1]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
             "add {offset}, 4",
             "add {b}, 2048",
             "dec {steps}",
             "jnz 3b",
             "tilestored [{c} + {s128}*1], tmm0",
-            "tilestored [{c} + {s128}*1 + 64], tmm1",
+            "tilestored [{c} + {s128}*1 + 2048], tmm2",
             c = in(reg) c,
-            a = in(reg) a,
-            at = out(reg) _,
+            a0 = in(reg) a[0],
+            a1 = in(reg) a[1],
+            at = inout(reg) u64::from(add) => _,
+            row = out(reg) _,
             offset = inout(reg) offsets.as_ptr() => _,
             b = inout(reg) b => _,
             steps = inout(reg) offsets.len() => _,
             stride = in(reg) stride,
             s128 = in(reg) 128usize,
-            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+            out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
             options(nostack)
         );
     }

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-/// Makes `$name`: strips of 8 rows, two vectors of columns, one broadcast of A per row and k.
+/// Makes `$name`: strips of 8 rows (or fewer, where that saves something), one or two vectors of columns, one broadcast
+/// of A per row and k.
 macro_rules! block {
     ($name:ident, $features:literal, |$acc:ident, $a:ident, $b:ident| $product:expr) => {
         /// See [`super::Micro::block`].
@@ -10,51 +11,50 @@ macro_rules! block {
         /// # Safety
         /// As there; the CPU has the features named.
         #[target_feature(enable = $features)]
-        pub(super) unsafe fn $name(k: usize, a: *const u32, b: *const u32, c: *mut f32, rows: usize, add: bool) {
+        pub(super) unsafe fn $name(k: usize, a: *const u32, b: *const u32, c: *mut f32, size: [usize; 2], add: bool) {
             #[target_feature(enable = $features)]
-            unsafe fn strip<const R: usize>(k: usize, a: *const u32, b: *const u32, c: *mut f32, add: bool) {
+            unsafe fn strip<const R: usize, const V: usize>(k: usize, a: *const u32, b: *const u32, c: *mut f32, add: bool) {
                 // SAFETY: a has 32 * k words from its first row on, b 32 * k (aligned), c R rows of 32 (aligned): the
                 // caller's promise.
                 unsafe {
-                    let mut acc = [[_mm512_setzero_ps(); 2]; R];
+                    let mut acc = [[_mm512_setzero_ps(); V]; R];
                     if add {
                         for (r, row) in acc.iter_mut().enumerate() {
-                            *row = [_mm512_load_ps(c.add(r * 32)), _mm512_load_ps(c.add(r * 32 + 16))];
+                            *row = std::array::from_fn(|v| _mm512_load_ps(c.add(r * 32 + v * 16)));
                         }
                     }
                     for step in 0..k / 16 {
                         let (a, b) = (a.add(step * 512), b.add(step * 512));
                         for i in 0..16 {
-                            let b0 = _mm512_load_si512(b.add(i * 32).cast());
-                            let b1 = _mm512_load_si512(b.add(i * 32 + 16).cast());
+                            let b: [__m512i; V] =
+                                std::array::from_fn(|v| _mm512_load_si512(b.add(i * 32 + v * 16).cast()));
                             for (r, row) in acc.iter_mut().enumerate() {
                                 let $a = _mm512_set1_epi32(a.add(r * 16 + i).read().cast_signed());
-                                let ($acc, $b) = (row[0], b0);
-                                row[0] = $product;
-                                let ($acc, $b) = (row[1], b1);
-                                row[1] = $product;
+                                for (sum, b) in row.iter_mut().zip(b) {
+                                    let ($acc, $b) = (*sum, b);
+                                    *sum = $product;
+                                }
                             }
                         }
                     }
                     for (r, row) in acc.iter().enumerate() {
-                        _mm512_store_ps(c.add(r * 32), row[0]);
-                        _mm512_store_ps(c.add(r * 32 + 16), row[1]);
+                        for (v, sum) in row.iter().enumerate() {
+                            _mm512_store_ps(c.add(r * 32 + v * 16), *sum);
+                        }
                     }
                 }
             }
-            for s in 0..rows.div_ceil(8) {
+            for s in 0..size[0].div_ceil(8) {
                 // SAFETY: strip s lies inside the 32 rows.
                 unsafe {
                     let (a, c) = (a.add(s * 8 * 16), c.add(s * 8 * 32));
-                    match rows - s * 8 {
-                        1 => strip::<1>(k, a, b, c, add),
-                        2 => strip::<2>(k, a, b, c, add),
-                        3 => strip::<3>(k, a, b, c, add),
-                        4 => strip::<4>(k, a, b, c, add),
-                        5 => strip::<5>(k, a, b, c, add),
-                        6 => strip::<6>(k, a, b, c, add),
-                        7 => strip::<7>(k, a, b, c, add),
-                        _ => strip::<8>(k, a, b, c, add),
+                    match (size[0] - s * 8, size[1] > 16) {
+                        (1, true) => strip::<1, 2>(k, a, b, c, add),
+                        (2, true) => strip::<2, 2>(k, a, b, c, add),
+                        (3, true) => strip::<3, 2>(k, a, b, c, add),
+                        (4, true) => strip::<4, 2>(k, a, b, c, add),
+                        (_, true) => strip::<8, 2>(k, a, b, c, add),
+                        (_, false) => strip::<8, 1>(k, a, b, c, add),
                     }
                 }
             }

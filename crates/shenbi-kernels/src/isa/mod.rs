@@ -191,6 +191,9 @@ pub(crate) struct Micro {
 }
 
 impl Micro {
+    /// Words along k that are multiplied in one go where there are no tiles: 16 KiB of B.
+    const PART: usize = 128;
+
     /// The active instruction set's.
     pub(crate) fn active(precision: Precision) -> Result<Self, KernelError> {
         Ok(Self { isa: active_isa()?, precision, hardware_bf16: features().avx512_bf16 })
@@ -237,30 +240,38 @@ impl Micro {
     }
 
     /// `C = A · B` where A need not be packed: step i (of 64 bytes) of its row r is at
-    /// `a[r / 16] + (r % 16) * stride + offsets[i]` bytes. A half without rows is null.
+    /// `a[r / 16] + (r % 16) * stride + offsets[i]` bytes. Columns of C past `columns` may hold anything afterwards.
     ///
     /// # Safety
     /// [`Self::reads_in_place`]; all those bytes can be read; `b` has 512 words for each offset and `c` 1024 floats,
     /// both 64-byte aligned; the thread holds an [`Self::enter`] session.
     #[inline(always)]
-    pub(crate) unsafe fn block_at(self, a: [*const u8; 2], stride: usize, offsets: &[u32], b: *const u32, c: *mut f32) {
+    pub(crate) unsafe fn block_at(
+        self,
+        a: [*const u8; 2],
+        stride: usize,
+        offsets: &[u32],
+        b: *const u32,
+        c: *mut f32,
+        columns: usize,
+    ) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the caller's promises.
         unsafe {
-            amx::block_at(a, stride, offsets, b, c);
+            amx::block_at(a, stride, offsets, b, c, columns, false);
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = (a, stride, offsets, b, c);
+        let _ = (a, stride, offsets, b, c, columns);
     }
 
-    /// `C[rows][32] = A · B` (or `+=`), C's rows 32 apart. Rows of C past `rows` may hold anything afterwards.
+    /// `C[rows][columns] = A · B` (or `+=`), C's rows 32 apart. What is past `size` may hold anything afterwards.
     ///
     /// # Safety
     /// `a` has 32 * `k` words; `b` 32 * `k`, 64-byte aligned; `c` 1024 floats, 64-byte aligned;
-    /// `rows` is 1 to 32; `k` came from [`Self::k_words`]; the thread holds an [`Self::enter`] session.
+    /// both of `size`, rows and columns, are 1 to 32; `k` came from [`Self::k_words`]; the thread holds an [`Self::enter`] session.
     #[inline(always)]
-    pub(crate) unsafe fn block(self, k: usize, a: *const u32, b: *const u32, c: *mut f32, rows: usize, add: bool) {
-        debug_assert!((1..=BLOCK).contains(&rows));
+    pub(crate) unsafe fn block(self, k: usize, a: *const u32, b: *const u32, c: *mut f32, size: [usize; 2], add: bool) {
+        debug_assert!(size.iter().all(|n| (1..=BLOCK).contains(n)));
         // SAFETY: the caller's promises are those of the kernels; `self.isa` is available by construction.
         unsafe {
             if k == 0 {
@@ -269,19 +280,25 @@ impl Micro {
                 }
                 return;
             }
-            let bf16 = self.precision == Precision::Bf16;
-            match self.isa {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Amx if bf16 => amx::block(k, a, b, c, rows, add),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Amx | Isa::Avx512 if !bf16 => avx512::block_f32(k, a, b, c, rows, add),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Amx | Isa::Avx512 if self.hardware_bf16 => avx512::block_bf16(k, a, b, c, rows, add),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Amx | Isa::Avx512 => avx512::block_bf16_emulated(k, a, b, c, rows, add),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => avx2::block(k, a, b, c, rows, add, bf16),
-                _ => portable::block(k, a, b, c, rows, add, bf16),
+            #[cfg(target_arch = "x86_64")]
+            if self.tiles() {
+                return amx::block(k, a, b, c, size, add);
+            }
+            // Part of B stays in the L1 cache while the strips of rows pass it.
+            for at in (0..k).step_by(Self::PART) {
+                let (k, a, b, add) = (Self::PART.min(k - at), a.add(32 * at), b.add(32 * at), add || at > 0);
+                let bf16 = self.precision == Precision::Bf16;
+                match self.isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Amx | Isa::Avx512 if !bf16 => avx512::block_f32(k, a, b, c, size, add),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Amx | Isa::Avx512 if self.hardware_bf16 => avx512::block_bf16(k, a, b, c, size, add),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Amx | Isa::Avx512 => avx512::block_bf16_emulated(k, a, b, c, size, add),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => avx2::block(k, a, b, c, size, add, bf16),
+                    _ => portable::block(k, a, b, c, size, add, bf16),
+                }
             }
         }
     }
@@ -371,7 +388,11 @@ mod tests {
         });
         let value = |i: usize| (i * 37 % 17) as f32 - 8.0; // exact in bf16
         for micro in micros {
-            for (values, rows) in [1, 31, 64].into_iter().flat_map(|k| (1..=32).map(move |r| (k, r))) {
+            for (values, rows) in [1, 31, 64, 9000].into_iter().flat_map(|k| (1..=32).map(move |r| (k, r))) {
+                if values > 64 && rows % 13 != 0 {
+                    continue;
+                }
+                let columns = if rows % 2 == 0 { 32 } else { 1 + rows / 2 };
                 let k = micro.k_words(values);
                 let mut buffers = [32 * k, 32 * k, 1024].map(|n| scratch::take(Slot::Row, n));
                 buffers.iter_mut().for_each(|b| b.fill(0));
@@ -396,9 +417,9 @@ mod tests {
                 let _session = micro.enter();
                 for add in [false, true] {
                     // SAFETY: buffers of the sizes demanded; the session is held.
-                    unsafe { micro.block(k, a.as_ptr(), b.as_ptr(), c.as_f32_mut().as_mut_ptr(), rows, add) };
+                    unsafe { micro.block(k, a.as_ptr(), b.as_ptr(), c.as_f32_mut().as_mut_ptr(), [rows, columns], add) };
                 }
-                for (r, j) in (0..rows).flat_map(|r| (0..32).map(move |j| (r, j))) {
+                for (r, j) in (0..rows).flat_map(|r| (0..columns).map(move |j| (r, j))) {
                     let want: f32 = (0..values).map(|l| value(l + 5 * r) * value(3 * l + j)).sum();
                     assert_eq!(c.as_f32_mut()[r * 32 + j], 2.0 * want, "{micro:?} k {values} rows {rows} at {r} {j}");
                 }

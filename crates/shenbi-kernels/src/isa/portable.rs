@@ -10,7 +10,7 @@ const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
 ///
 /// # Safety
 /// As there.
-pub(super) unsafe fn block(k: usize, a: *const u32, b: *const u32, c: *mut f32, rows: usize, add: bool, bf16: bool) {
+pub(super) unsafe fn block(k: usize, a: *const u32, b: *const u32, c: *mut f32, size: [usize; 2], add: bool, bf16: bool) {
     // SAFETY: the sizes are the caller's promise.
     let (a, b, c) = unsafe {
         (
@@ -19,8 +19,8 @@ pub(super) unsafe fn block(k: usize, a: *const u32, b: *const u32, c: *mut f32, 
             std::slice::from_raw_parts_mut(c, 1024),
         )
     };
-    for r in (0..rows).step_by(ROWS) {
-        for col in (0..32).step_by(COLUMNS) {
+    for r in (0..size[0]).step_by(ROWS) {
+        for col in (0..size[1]).step_by(COLUMNS) {
             if bf16 {
                 tile::<true>(a, r, b, col, &mut c[r * 32..], add)
             } else {
