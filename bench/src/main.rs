@@ -37,10 +37,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [workload, precision, threads] = &args[..] else {
         return Err("usage: shenbi-bench dcgan-64|brush-64 f32|bf16 THREADS, or shenbi-bench peak".into());
     };
-    rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build_global()?;
+    rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).stack_size(8 << 20).build_global()?;
+    // On one of the pool's threads, as the program runs its commands.
+    Ok(rayon::scope(|_| serve(workload, precision).map_err(|error| error.to_string()))?)
+}
+
+fn serve(workload: &str, precision: &str) -> Result<(), Box<dyn std::error::Error>> {
     let chosen = if precision == "bf16" { Precision::Bf16 } else { Precision::F32 };
     set_precision(chosen);
-    let mut model: Box<dyn Workload> = match workload.as_str() {
+    let mut model: Box<dyn Workload> = match workload {
         "dcgan-64" => Box::new(dcgan::Dcgan::new()?),
         "brush-64" => Box::new(brush::Brush::new(precision)?),
         other => return Err(format!("unknown workload {other}: dcgan-64 or brush-64").into()),

@@ -57,6 +57,14 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// `f32` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
     /// Values per word.
     #[inline(always)]
     pub(crate) const fn per_word(self) -> usize {
@@ -175,7 +183,8 @@ pub fn describe() -> String {
     let present: Vec<_> = flags.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
     let present = if present.is_empty() { "none".to_string() } else { present.join(" ") };
     let path = match active_isa() {
-        Ok(isa) => format!("{} (auto precision: {:?})", isa.name(), auto_precision()),
+        Ok(Isa::Portable) => "portable (slow: no instruction set that this program knows well)".to_string(),
+        Ok(isa) => format!("{} (auto precision: {})", isa.name(), auto_precision().name()),
         Err(e) => e.to_string(),
     };
     format!("{} CPU, features: {present}; kernels: {path}", std::env::consts::ARCH)

@@ -19,7 +19,7 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use shenbi_kernels as kernels;
 
 /// Numbers inside networks on the CPU: f32, or bf16 operands and activations with f32 sums.
-pub use kernels::{AdamStep, Precision, auto_precision};
+pub use kernels::{AdamStep, Precision, active_isa, auto_precision, describe};
 
 static PRECISION: AtomicU8 = AtomicU8::new(0);
 

@@ -22,10 +22,10 @@ pub enum Command {
 }
 
 impl Command {
-    /// Does it.
-    pub fn run(self) -> Result<(), Failure> {
+    /// Does it. threads: as many as were asked for.
+    pub fn run(self, threads: Option<usize>) -> Result<(), Failure> {
         match self {
-            Self::Train(args) => train::run(*args),
+            Self::Train(args) => train::run(*args, threads),
             Self::Generate(args) => generate::run(args),
             Self::Evaluate(args) => evaluate::run(args),
             Self::Data(command) => command.run(),

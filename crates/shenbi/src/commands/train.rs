@@ -53,20 +53,13 @@ pub struct Args {
     /// Print one JSON object at the end
     #[arg(long)]
     json: bool,
-    /// Threads to train with [default: all cores]
-    #[arg(long, value_name = "N", help_heading = "Machine", value_parser = clap::value_parser!(u64).range(1..=1024))]
-    threads: Option<u64>,
     #[command(flatten)]
     devices: DeviceFlags,
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
     let devices = args.devices.open()?;
-    if let Some(threads) = args.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global();
-        pool.map_err(|error| Failure::Failed(format!("--threads {threads}: {error}")))?;
-    }
     let (recipe, data, folder) = match &args.resume {
         Some(run) => resumed(&args, run)?,
         None => {
@@ -86,6 +79,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     output::note(&format!("data        {}", data.summary));
     output::note(&format!("run         {}", folder.path().display()));
+    output::note(&format!("machine     {}, {} threads", shenbi_nn::kernels::describe(), rayon::current_num_threads()));
     let mut resume = None;
     if args.resume.is_some() {
         let latest = folder.latest_checkpoint()?;
@@ -104,14 +98,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
         resume = latest.found;
     }
-    let threads = args.threads.unwrap_or(0) as usize;
     let plan = Plan {
         source: data.source.clone(),
         prompts: data.sample_prompts()?,
         folder,
         resume,
         devices,
-        loader_threads: if threads == 0 { 0 } else { threads.div_ceil(2).min(4) },
+        loader_threads: threads.map_or(0, |threads| threads.div_ceil(2).min(4)),
         recipe,
     };
     let mut progress = Progress::new();

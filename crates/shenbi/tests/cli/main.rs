@@ -6,5 +6,6 @@ mod data;
 mod evaluate;
 mod generate;
 mod interrupt;
+mod machine;
 mod support;
 mod train;

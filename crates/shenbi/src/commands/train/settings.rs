@@ -32,6 +32,9 @@ pub struct Flags {
     /// Another seed, another run [default: 1]
     #[arg(long)]
     seed: Option<u64>,
+    /// Numbers inside of the networks: auto, f32 or bf16 [default: auto, which is bf16 where the CPU is fast at it]
+    #[arg(long, value_parser = ["auto", "f32", "bf16"])]
+    precision: Option<String>,
     /// A column of metadata.jsonl or metadata.csv that holds captions (repeatable)
     #[arg(long = "caption-column", value_name = "COLUMN")]
     caption_columns: Vec<String>,
@@ -64,6 +67,7 @@ impl Flags {
             ("--level", "level", self.level.as_ref()),
             ("--template", "template", self.template.as_ref()),
             ("--split", "split", self.split.as_ref()),
+            ("--precision", "precision", self.precision.as_ref()),
         ] {
             flags.extend(value.map(|value| (flag, key, text(value))));
         }

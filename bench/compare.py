@@ -1,0 +1,133 @@
+"""Shenbi beside PyTorch and ONNX Runtime, in one run: `bench/run.sh` sets everything up and calls this.
+
+Every side is a process that stays alive and waits; repetitions go around the sides in turn, so that a slow moment of the
+machine hits all of them. What is printed are medians.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).parent
+BINARY = HERE.parent / "target" / "release" / "shenbi-bench"
+PROGRAM = HERE.parent / "target" / "release" / "shenbi"
+BATCH = 32
+# glibc's allocator returns memory to the system after each step by default: that costs PyTorch 15 to 20%.
+TUNED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(4 << 30), "MALLOC_TOP_PAD_": str(512 << 20)}
+# Instruction sets without AMX, named for both sides.
+FORCED = {
+    "avx512": ({"SHENBI_ISA": "avx512"}, {"ATEN_CPU_CAPABILITY": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}),
+    "avx2": ({"SHENBI_ISA": "avx2"}, {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
+}
+
+
+class Side:
+    """One worker process."""
+
+    def __init__(self, command, env=None):
+        env = {**os.environ, **TUNED, **(env or {})}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        self.name = self.answer()["name"]
+        self.seconds, self.peak = {}, 0
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("a worker ended: " + " ".join(map(str, self.process.args)))
+        return json.loads(line)
+
+    def run(self, job, repetitions):
+        self.process.stdin.write(f"{job} {repetitions}\n")
+        self.process.stdin.flush()
+        answer = self.answer()
+        self.peak = max(self.peak, answer["peak_mb"])
+        return answer["seconds"] / repetitions
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(sides, job, repetitions, rounds):
+    for side in sides:
+        side.run(job, repetitions)
+    times = {side.name: [] for side in sides}
+    for _ in range(rounds):
+        for side in sides:
+            times[side.name].append(side.run(job, repetitions))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def table(title, medians, pictures, peaks=None):
+    ours = {name: t for name, t in medians.items() if name.startswith("shenbi")}
+    best_peer = min((t for name, t in medians.items() if name not in ours), default=None)
+    print(f"\n**{title}**\n")
+    print("| | ms | images/s | against the best peer |" + (" peak MB |" if peaks else ""))
+    print("|---|---|---|---|" + ("---|" if peaks else ""))
+    for name, t in sorted(medians.items(), key=lambda item: item[1]):
+        ratio = f"{best_peer / t:.2f}x" if best_peer else "-"
+        row = f"| {name} | {t * 1e3:.1f} | {pictures / t:.0f} | {ratio} |"
+        print(row + (f" {peaks[name]} |" if peaks else ""), flush=True)
+
+
+def compare(workload, args):
+    threads = str(args.threads)
+    variants = ["f32", "f32-last", "bf16", "bf16-last"]
+    if args.compile:
+        variants += ["f32-last-compile", "bf16-last-compile"]
+    peer = lambda v: [sys.executable, HERE / "peer.py", workload, v, threads]
+    sides = [Side([BINARY, workload, p, threads]) for p in ("bf16", "f32")] + [Side(peer(v)) for v in variants]
+    steps = 16 if workload == "brush-64" else 8
+    medians = measure(sides, "train", steps, args.rounds)
+    table(f"{workload}: training step, batch {BATCH}", medians, BATCH, {side.name: side.peak for side in sides})
+    runtime = Side([sys.executable, HERE / "onnx_peer.py", workload, threads])
+    for batch, repetitions in ((1, 20), (BATCH, 4)):
+        title = f"{workload}: painting, batch {batch}"
+        table(title, measure([*sides, runtime], f"paint {batch}", repetitions, args.rounds), batch)
+    for side in [*sides, runtime]:
+        side.close()
+    for isa, (ours, theirs) in FORCED.items():
+        sides = [Side([BINARY, workload, "f32", threads], ours)]
+        sides += [Side(peer(v), theirs) for v in ("f32", "f32-last")]
+        table(f"{workload}: training step, {isa} forced on all", measure(sides, "train", steps // 4, args.rounds), BATCH)
+        for side in sides:
+            side.close()
+
+
+def first_picture(rounds):
+    """From the start of a process to a picture on the disk."""
+    out = HERE / "first.png"
+    ours = [PROGRAM, "generate", "a red circle on a blue background", "--out", out]
+    theirs = [sys.executable, HERE / "first_picture.py", out]
+    times = {"shenbi generate": [], "python, PyTorch, a saved model": []}
+    for _ in range(rounds):
+        for name, command in zip(times, (ours, theirs)):
+            out.unlink(missing_ok=True)
+            start = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            times[name].append(time.perf_counter() - start)
+    out.unlink(missing_ok=True)
+    table("Process start to first picture, 64x64", {name: statistics.median(v) for name, v in times.items()}, 1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7, help="repetitions that the median is taken of")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile: it needs a C++ compiler and minutes")
+    parser.add_argument("--workload", choices=["dcgan-64", "brush-64"], action="append")
+    args = parser.parse_args()
+    peak = json.loads(subprocess.run([BINARY, "peak"], check=True, capture_output=True, text=True).stdout)
+    print(f"One large matrix product here: f32 {peak['f32_gflops']} GFLOP/s, bf16 {peak['bf16_gflops']} GFLOP/s.")
+    for workload in args.workload or ["dcgan-64", "brush-64"]:
+        compare(workload, args)
+    first_picture(args.rounds)
+
+
+if __name__ == "__main__":
+    main()
