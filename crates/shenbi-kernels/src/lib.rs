@@ -24,6 +24,7 @@ mod norm;
 mod optim;
 mod pack;
 mod parallel;
+mod resample;
 mod scratch;
 
 pub use activation::{Activation, activation_backward, activation_forward, channel_sum, tanh_backward, tanh_forward};
@@ -34,3 +35,4 @@ pub use isa::{Isa, Precision, active_isa, auto_precision, available_isas, descri
 pub use matmul::{Transpose, gemm};
 pub use norm::{Norm, NormGradients, NormStats, Over, norm_apply, norm_backward, norm_forward};
 pub use optim::{AdamStep, adam_step, ema_update};
+pub use resample::{Filter, Resample, downsample, upsample};

@@ -4,9 +4,10 @@
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
-use burn::tensor::{DType, Device, Tensor, activation};
+use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 
-use crate::kernels::{AdamStep, After, Kernels, Normalize, activation_type};
+pub use crate::kernels::Filter;
+use crate::kernels::{AdamStep, After, Kernels, Normalize, Resize, activation_type};
 
 fn on_cpu(device: Device) -> bool {
     matches!(device.without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
@@ -205,6 +206,48 @@ pub fn softplus<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn normalize(x: Tensor<2>) -> Tensor<2> {
     let norm = x.clone().powi_scalar(2).sum_dim(1).add_scalar(1e-12).sqrt();
     x / norm
+}
+
+/// Pictures at half the size: average pooling, or [1, 3, 3, 1] in each direction (StyleGAN2, 1912.04958) with zeros
+/// outside. Linear: its tangent is itself.
+///
+/// # Shapes
+/// x: `[b, c, h, w]`, both sides even; returns `[b, c, h / 2, w / 2]`.
+pub fn downsample(x: Tensor<4>, filter: Filter) -> Tensor<4> {
+    if on_cpu(x.device()) {
+        let how = Resize { filter, gain: 1.0, double: false };
+        return Tensor::from_dispatch(Dispatch::shenbi_resample(x.into_dispatch(), how));
+    }
+    let [_, c, _, _] = x.dims();
+    let (weight, padding) = depthwise(filter, c, 1.0, &x.device());
+    module::conv2d(x, weight, None, ConvOptions::new([2; 2], [padding; 2], [1; 2], c))
+}
+
+/// Pictures at twice the size: nearest neighbour, or [1, 3, 3, 1] in each direction. Linear: its tangent is itself.
+///
+/// # Shapes
+/// x: `[b, c, h, w]`, returns `[b, c, 2 h, 2 w]`.
+pub fn upsample(x: Tensor<4>, filter: Filter) -> Tensor<4> {
+    if on_cpu(x.device()) {
+        let how = Resize { filter, gain: 4.0, double: true };
+        return Tensor::from_dispatch(Dispatch::shenbi_resample(x.into_dispatch(), how));
+    }
+    let [_, c, _, _] = x.dims();
+    let (weight, padding) = depthwise(filter, c, 4.0, &x.device());
+    let options = ConvTransposeOptions::new([2; 2], [padding; 2], [0; 2], [1; 2], c);
+    module::conv_transpose2d(x, weight, None, options)
+}
+
+/// The filter as a depthwise convolution's weight, `[c, 1, k, k]`, and its padding.
+fn depthwise(filter: Filter, channels: usize, gain: f32, device: &Device) -> (Tensor<4>, usize) {
+    let taps: &[f32] = match filter {
+        Filter::Box => &[0.5, 0.5],
+        Filter::Binomial => &[0.125, 0.375, 0.375, 0.125],
+    };
+    let (k, device) = (taps.len(), device.clone().without_autodiff());
+    let square: Vec<f32> = taps.iter().flat_map(|a| taps.iter().map(move |b| a * b * gain)).collect();
+    let weight = Tensor::<4>::from_data(TensorData::new(square, [1, 1, k, k]), &device);
+    (weight.repeat_dim(0, channels), k / 2 - 1)
 }
 
 /// Adam's step on one tensor without autodiff: the parameter and its moments afterwards.

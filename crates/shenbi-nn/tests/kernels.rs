@@ -3,7 +3,7 @@
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor, TensorData, activation, module};
 use shenbi_nn::kernels::{Precision, precision, set_precision};
-use shenbi_nn::ops::{self, Stride};
+use shenbi_nn::ops::{self, Filter, Stride};
 use shenbi_nn::weights::values;
 use shenbi_rng as rng;
 
@@ -103,6 +103,71 @@ fn batch_norms_agree() {
         ops::batch_norm(i[0].clone(), i[1].clone().reshape([4, 6]), i[2].clone().reshape([4, 6]), 1e-5, 0.0).0
     };
     agree("batch norm", inputs, ours, by_hand, 5e-5);
+}
+
+#[test]
+fn groups_and_missing_biases_agree() {
+    let inputs = [random("x", [2, 6, 7, 5]), random("w", [9, 2, 3, 3])];
+    let stride = Stride { stride: 2, padding: 1, groups: 3 };
+    let options = ConvOptions::new([2; 2], [1; 2], [1; 2], 3);
+    agree(
+        "grouped",
+        inputs,
+        |i| ops::conv2d(i[0].clone(), i[1].clone(), None, stride, 1.0),
+        |i| module::conv2d(i[0].clone(), i[1].clone(), None, options.clone()),
+        2e-5,
+    );
+    let inputs = [random("x", [2, 9, 4, 5]), random("w", [9, 2, 4, 4])];
+    let options = ConvTransposeOptions::new([2; 2], [1; 2], [0; 2], [1; 2], 3);
+    agree(
+        "grouped, transposed",
+        inputs,
+        |i| ops::conv_transpose2d(i[0].clone(), i[1].clone(), None, stride, 0.0),
+        |i| activation::relu(module::conv_transpose2d(i[0].clone(), i[1].clone(), None, options.clone())),
+        2e-5,
+    );
+}
+
+#[test]
+fn linear_layers_agree() {
+    for rows in [1, 7, 64, 300] {
+        let inputs = [random("x", [rows, 1, 1, 33]), random("w", [20, 1, 1, 33]), random("b", [1, 1, 1, 20])];
+        let parts = |i: &[Tensor<4>; 3]| {
+            let x = i[0].clone().reshape([rows, 33]);
+            (x, i[1].clone().reshape([20, 33]), i[2].clone().reshape([20]))
+        };
+        let ours = |i: &[Tensor<4>; 3]| {
+            let (x, weight, bias) = parts(i);
+            ops::linear(x, weight, Some(bias)).reshape([rows, 1, 1, 20])
+        };
+        let burns = |i: &[Tensor<4>; 3]| {
+            let (x, weight, bias) = parts(i);
+            (x.matmul(weight.transpose()) + bias.unsqueeze()).reshape([rows, 1, 1, 20])
+        };
+        agree(&format!("linear, {rows} rows"), inputs, ours, burns, 2e-5);
+    }
+}
+
+#[test]
+fn resampling_agrees() {
+    let taps = [0.125f32, 0.375, 0.375, 0.125];
+    let square: Vec<f32> = taps.iter().flat_map(|a| taps.map(|b| a * b)).collect::<Vec<_>>().repeat(3);
+    let weight = Tensor::<4>::from_data(TensorData::new(square, [3, 1, 4, 4]), &Device::flex());
+    let halve = ConvOptions::new([2; 2], [1; 2], [1; 2], 3);
+    let double = ConvTransposeOptions::new([2; 2], [1; 2], [0; 2], [1; 2], 3);
+    let x = || [random("x", [2, 3, 6, 8])];
+    let burns = |i: &[Tensor<4>; 1]| module::conv2d(i[0].clone(), weight.clone(), None, halve.clone());
+    agree("halved", x(), |i| ops::downsample(i[0].clone(), Filter::Binomial), burns, 1e-5);
+    let burns =
+        |i: &[Tensor<4>; 1]| module::conv_transpose2d(i[0].clone(), weight.clone().mul_scalar(4.0), None, double.clone());
+    agree("doubled", x(), |i| ops::upsample(i[0].clone(), Filter::Binomial), burns, 1e-5);
+    let burns = |i: &[Tensor<4>; 1]| module::avg_pool2d(i[0].clone(), [2; 2], [2; 2], [0; 2], true, false);
+    agree("pooled", x(), |i| ops::downsample(i[0].clone(), Filter::Box), burns, 1e-5);
+    let nearest = |i: &[Tensor<4>; 1]| {
+        let x = i[0].clone().reshape([2, 3, 6, 1, 8, 1]).expand([2, 3, 6, 2, 8, 2]);
+        x.reshape([2, 3, 12, 16])
+    };
+    agree("nearest", x(), |i| ops::upsample(i[0].clone(), Filter::Box), nearest, 1e-5);
 }
 
 #[test]

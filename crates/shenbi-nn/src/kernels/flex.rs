@@ -6,7 +6,7 @@ use burn_flex::FlexTensor;
 use shenbi_kernels::{self as kernels, Activation, Input, bf16};
 
 use super::memory::{buffer, contiguous, dense, elements, pictures, recycle, tensor, to_channels_last};
-use super::{AdamStep, After, KernelGradients, Kernels, Normalize, Stride, precision};
+use super::{AdamStep, After, KernelGradients, Kernels, Normalize, Resize, Stride, precision};
 
 /// Runs the body with `$E` bound to the element type of `$dtype`.
 macro_rules! with_element {
@@ -172,6 +172,24 @@ impl Kernels for Flex {
             let y = like(y, &x);
             recycle(x);
             y
+        })
+    }
+
+    fn shenbi_resample(x: FlexTensor, how: Resize) -> FlexTensor {
+        let x = to_channels_last(x);
+        let [batch, channels, h, w] = x.shape().dims();
+        let [height, width] = if how.double { [2 * h, 2 * w] } else { [h, w] };
+        let g = kernels::Resample { batch, height, width, channels, filter: how.filter, gain: how.gain };
+        let out = if how.double { [batch, channels, height, width] } else { [batch, channels, h / 2, w / 2] };
+        with_element!(x.dtype(), E => {
+            let mut y = buffer::<E>(out.iter().product());
+            if how.double {
+                run(kernels::upsample(&g, elements::<E>(&x), &mut y));
+            } else {
+                run(kernels::downsample(&g, elements::<E>(&x), &mut y));
+            }
+            recycle(x);
+            pictures(y, out)
         })
     }
 

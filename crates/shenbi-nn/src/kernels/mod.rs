@@ -19,7 +19,7 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use shenbi_kernels as kernels;
 
 /// Numbers inside networks on the CPU: f32, or bf16 operands and activations with f32 sums.
-pub use kernels::{AdamStep, Precision, active_isa, auto_precision, describe};
+pub use kernels::{AdamStep, Filter, Precision, active_isa, auto_precision, describe};
 
 static PRECISION: AtomicU8 = AtomicU8::new(0);
 
@@ -71,6 +71,17 @@ pub struct Normalize {
     pub slope: f32,
 }
 
+/// How pictures are halved, or doubled.
+#[derive(Clone, Copy, Debug)]
+pub struct Resize {
+    /// What a small pixel is made of.
+    pub filter: Filter,
+    /// Multiplies the result.
+    pub gain: f32,
+    /// To twice the size, by the adjoint; else to half.
+    pub double: bool,
+}
+
 /// The operations. A `slope` is that of a LeakyReLU (1 for none) which is part of the operation.
 #[backend_extension(Flex, Autodiff)]
 pub trait Kernels: Backend {
@@ -113,6 +124,8 @@ pub trait Kernels: Backend {
         beta: FloatTensor<Self>,
         how: Normalize,
     ) -> FloatTensor<Self>;
+    /// x `[b, c, h, w]` at half the size: gain * filter(x), or its adjoint, at twice the size.
+    fn shenbi_resample(x: FloatTensor<Self>, how: Resize) -> FloatTensor<Self>;
     /// One step of Adam on tensors of one shape: the parameter and its moments afterwards. Where `beta1` is 0 any tensor
     /// may stand in the first moment's place. Not differentiable.
     fn shenbi_adam(
@@ -344,6 +357,29 @@ impl<B: Backend + Kernels + KernelGradients, C: CheckpointStrategy> Kernels for 
         _how: Normalize,
     ) -> FloatTensor<Self> {
         panic!("{FIRST_ORDER}")
+    }
+
+    fn shenbi_resample(x: FloatTensor<Self>, how: Resize) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Resample;
+        impl<B: Backend + Kernels> Backward<B, 1> for Resample {
+            type State = Resize;
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+                let dy = grads.consume::<B>(&ops.node);
+                let ([node], how) = (ops.parents, ops.state);
+                if let Some(node) = node {
+                    let adjoint = Resize { double: !how.double, ..how };
+                    grads.register::<B>(node.id, B::shenbi_resample(dy, adjoint));
+                }
+            }
+        }
+        let (x, node) = x.into_parts();
+        let y = B::shenbi_resample(x, how);
+        match Resample.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(how, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
     }
 
     fn shenbi_adam(
