@@ -177,10 +177,28 @@ pub fn tanh_forward<E: Element>(x: &[E], y: &mut [f32]) -> Result<(), KernelErro
 pub fn tanh_backward<E: Element>(y: &[f32], dy: &[f32], dx: &mut [E]) -> Result<(), KernelError> {
     expect_len("tanh_backward", "dy", dy.len(), &[y.len()])?;
     expect_len("tanh_backward", "dx", dx.len(), &[y.len()])?;
-    for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-        *dx = E::from_f32((1.0 - y * y) * dy);
-    }
+    let (isa, out) = (active_isa()?, SharedMut::new(dx));
+    for_ranges(y.len(), ELEMENTS_PER_ITEM, |range| {
+        // SAFETY: each item has its own range.
+        let dx = unsafe { out.slice(range.start, range.len()) };
+        vectorize(isa, TanhBackward { y: &y[range.clone()], dy: &dy[range], dx });
+    });
     Ok(())
+}
+
+struct TanhBackward<'a, E> {
+    y: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [E],
+}
+
+impl<E: Element> Work for TanhBackward<'_, E> {
+    #[inline(always)]
+    fn run(self) {
+        for ((dx, y), dy) in self.dx.iter_mut().zip(self.y).zip(self.dy) {
+            *dx = E::from_f32((1.0 - y * y) * dy);
+        }
+    }
 }
 
 struct TanhForward<'a, E> {

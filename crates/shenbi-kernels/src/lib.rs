@@ -8,7 +8,8 @@
 //! Promises:
 //! - A shape that does not fit is a [`KernelError`] that names it, in release builds too; nothing panics.
 //! - Results are the same to the bit for every number of threads (rayon's current pool is used).
-//! - NaN and infinity pass through. bf16 operands that are subnormal may be flushed to zero.
+//! - NaN and infinity pass through; where AMX tiles read pictures in place, a NaN may reach neighbours of those it should
+//!   as well. bf16 operands that are subnormal may be flushed to zero.
 //! - The instruction set is chosen at run time; `SHENBI_ISA=amx|avx512|avx2|portable` overrides it.
 
 #[cfg(target_endian = "big")]

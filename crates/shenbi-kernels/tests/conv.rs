@@ -266,6 +266,26 @@ fn nan_and_infinity_reach_exactly_what_they_touch() {
     }
 }
 
+/// Tiles that read in place also see what lies beside a kernel row: a NaN may reach neighbours, but none that it touches
+/// is lost, and nothing farther away is.
+#[test]
+fn nan_in_tiles_that_read_in_place() {
+    let g = conv(2, [5, 7], [9, 32], 3, 2, 1);
+    let n = sizes(&g);
+    let (mut x, w) = (values(n.x, 1), values(n.w, 2));
+    x[40] = f32::NAN; // in the first row
+    let mut touched = vec![false; n.y];
+    for_products(&g, |xi, _, yi| touched[yi] |= xi == 40);
+    for isa in available_isas() {
+        for p in PRECISIONS {
+            let mut y = vec![0.0; n.y];
+            with_isa(isa, || conv2d_forward(&g, &x, &w, None, Activation::None, &mut y, p)).unwrap().unwrap();
+            assert!(touched.iter().zip(&y).all(|(t, y)| !t || y.is_nan()), "{isa:?} {p:?}");
+            assert!(y[16 * 7..].iter().all(|y| y.is_finite()), "{isa:?} {p:?}");
+        }
+    }
+}
+
 #[test]
 fn bias_gradient() {
     for channels in [1, 5, 33, 64] {

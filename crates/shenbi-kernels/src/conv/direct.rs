@@ -18,8 +18,8 @@ use std::ops::Range;
 /// Bytes of packed A that a work item may fill: half an L2 cache.
 const A_BYTES: usize = 768 << 10;
 
-/// Words past the end of the padded copy that whole vectors may touch.
-const SLACK: usize = 16;
+/// Words past the end of the padded copy that whole vectors and tiles may touch.
+const SLACK: usize = 32;
 
 /// One convolution in the sense above.
 pub(super) struct Direct {
@@ -41,6 +41,9 @@ pub(super) struct Direct {
     kernel: [usize; 2],
     /// Words of one group's packed weights.
     packed_words: usize,
+    /// What the elements under a kernel row are rounded up to. Where tiles can read A in place this is a tile's row: what
+    /// they read too much meets zero weights.
+    step: usize,
 }
 
 /// Output pixels that see the same taps: all of a forward pass; for a data gradient one in stride x stride.
@@ -59,9 +62,14 @@ struct Phase {
 }
 
 impl Phase {
+    /// Elements under one kernel row.
+    fn run(&self, job: &Direct) -> usize {
+        (self.taps[1].len() * job.ci).next_multiple_of(job.step)
+    }
+
     /// Values along the reduction.
-    fn k(&self, ci: usize) -> usize {
-        self.taps[0].len() * self.taps[1].len() * ci
+    fn k(&self, job: &Direct) -> usize {
+        self.taps[0].len() * self.run(job)
     }
 }
 
@@ -90,6 +98,7 @@ impl Direct {
             weight_strides: [ci * kk, kk, co * ci * kk],
             kernel: g.kernel,
             packed_words: 0,
+            step: 1,
         }
         .with_panels()
     }
@@ -135,16 +144,24 @@ impl Direct {
             weight_strides: [kk, ci * kk, co * ci * kk],
             kernel: g.kernel,
             packed_words: 0,
+            step: 1,
         }
         .with_panels()
     }
 
     fn with_panels(mut self) -> Self {
-        let blocks = self.co.div_ceil(BLOCK);
-        for phase in &mut self.phases {
-            phase.panel = self.packed_words;
-            self.packed_words += blocks * BLOCK * self.micro.k_words(phase.k(self.ci));
+        if self.micro.reads_in_place() && self.phases.iter().all(|p| p.count[1].is_multiple_of(16)) {
+            self.step = 16 * self.micro.per_word();
         }
+        let mut words = 0;
+        let panels = self.phases.iter().map(|phase| {
+            let panel = words;
+            words += self.co.div_ceil(BLOCK) * BLOCK * self.micro.k_words(phase.k(&self));
+            panel
+        });
+        let panels: Vec<usize> = panels.collect();
+        self.phases.iter_mut().zip(panels).for_each(|(phase, panel)| phase.panel = panel);
+        self.packed_words = words;
         self
     }
 
@@ -183,7 +200,7 @@ impl Direct {
         let most = self.phases.iter().map(pixels).max().unwrap_or(0).max(1);
         let row = self.phases.iter().map(|p| p.count[1]).max().unwrap_or(0).max(1);
         let rows = self.phases.iter().map(|p| p.count[0]).max().unwrap_or(0).max(1);
-        let k = self.phases.iter().map(|p| self.micro.k_words(p.k(self.ci))).max().unwrap_or(0).max(1);
+        let k = self.phases.iter().map(|p| self.micro.k_words(p.k(self))).max().unwrap_or(0).max(1);
         let target = (A_BYTES / (4 * k) / BLOCK * BLOCK).clamp(2 * BLOCK, 8 * BLOCK);
         // Tiles read in place where 16 pixels lie at equal distances: those of a row, or else one of each of 16 pictures.
         let images_inner = self.micro.reads_in_place() && !row.is_multiple_of(16) && self.batch >= 16;
@@ -238,10 +255,9 @@ impl Work for PackWeights<'_> {
         let [between_outputs, between_inputs, between_groups] = job.weight_strides;
         let outputs = BLOCK.min(job.co - block * BLOCK);
         // First [tap][input channel][32 outputs], in f32.
-        let mut stage = scratch::take(Slot::Phases, kh * kw * job.ci * BLOCK);
-        if outputs < BLOCK {
-            stage.fill(0);
-        }
+        let zeros = kh * kw * job.ci * BLOCK; // one more row
+        let mut stage = scratch::take(Slot::Phases, zeros + BLOCK);
+        stage[if outputs < BLOCK { 0 } else { zeros }..].fill(0);
         // SAFETY: f32 seen as words.
         let (_, words, _) = unsafe { w.align_to::<u32>() };
         let words = &words[group * between_groups + block * BLOCK * between_outputs..];
@@ -269,11 +285,14 @@ impl Work for PackWeights<'_> {
             }
         }
         for phase in &job.phases {
-            let k = phase.k(job.ci);
-            let words = job.micro.k_words(k);
+            let words = job.micro.k_words(phase.k(job));
             let at = group * job.packed_words + phase.panel;
-            let taps = phase.taps[0].iter().flat_map(|ky| phase.taps[1].iter().map(move |kx| ky * kw + kx));
-            let rows = taps.flat_map(|tap| (tap * job.ci..(tap + 1) * job.ci).map(|row| row * BLOCK));
+            let missing = phase.run(job) - phase.taps[1].len() * job.ci;
+            let rows = phase.taps[0].iter().flat_map(|ky| {
+                let taps = phase.taps[1].iter().map(move |kx| ky * kw + kx);
+                let rows = taps.flat_map(|tap| (tap * job.ci..(tap + 1) * job.ci).map(|row| row * BLOCK));
+                rows.chain(std::iter::repeat_n(zeros, missing))
+            });
             // SAFETY: each item has its own block of channels.
             let out = unsafe { packed.slice(at + BLOCK * block * words, BLOCK * words) };
             pair_panel(job.micro, &stage, rows, out);
@@ -313,6 +332,7 @@ impl<X: Element, T: Element, Y: Element> Work for Item<'_, X, T, Y> {
         let pitch = width * job.ci;
         let mut padded = scratch::take(Slot::Planes, (self.images.len() * height * pitch).div_ceil(T::PRECISION.per_word()) + SLACK);
         let padded = padded.elements::<T>();
+        padded[self.images.len() * height * pitch..].fill(T::default());
         for (n, image) in self.images.clone().enumerate() {
             for r in 0..height {
                 self.fill_row(image, top + r as isize, left, &mut padded[(n * height + r) * pitch..][..pitch]);
@@ -379,8 +399,8 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
                 }
             }
         }
-        let words = job.micro.k_words(phase.k(job.ci));
-        let source = Source { taps: [phase.taps[0].len(), phase.taps[1].len() * job.ci], padded, pitch };
+        let words = job.micro.k_words(phase.k(job));
+        let source = Source { taps: [phase.taps[0].len(), phase.run(job)], padded, pitch };
         let stride = from.get(1).map_or(0, |second| second.wrapping_sub(from[0]));
         let even = |tile: &[u32]| tile.len() == 16 && tile.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == stride);
         let in_place = job.micro.reads_in_place() && source.aligned() && from.chunks(16).all(even);
