@@ -22,7 +22,8 @@ impl Brush {
     /// Untrained networks.
     pub fn new(precision: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let mut recipe = BrushRecipe::default();
-        for setting in ["height=64", "width=64", "model=small", &format!("batch={BATCH}"), &format!("precision={precision}")]
+        for setting in
+            ["height=64", "width=64", "model=small", &format!("batch={BATCH}"), &format!("precision={precision}")]
         {
             recipe.set_text(setting)?;
         }

@@ -21,7 +21,8 @@ fn time(mut f: impl FnMut()) -> (f64, f64) {
 fn elementwise() -> Result<(), KernelError> {
     let activation = Activation::LeakyRelu(0.2);
     let g = Norm { batch: 32, channels: 64, plane: 4096, over: Over::Batch, per_sample: false, eps: 1e-5, activation };
-    let x: Vec<bf16> = (0..32 * 64 * 4096).map(|i| (i * 7919 % 1013) as f32 / 506.0 - 1.0).map(bf16::from_f32).collect();
+    let x: Vec<bf16> =
+        (0..32 * 64 * 4096).map(|i| (i * 7919 % 1013) as f32 / 506.0 - 1.0).map(bf16::from_f32).collect();
     let (gamma, beta, mut y, mut dx) = (vec![1.0; 64], vec![0.1; 64], x.clone(), x.clone());
     let stats = norm_forward(&g, &x, Some(&gamma), Some(&beta), &mut y)?;
     let forward = time(|| {
@@ -32,7 +33,16 @@ fn elementwise() -> Result<(), KernelError> {
         norm_backward(&g, &x, &stats, Some(&gamma), Some(&beta), &x, out).expect("shapes fit");
     });
     let n = 4 << 20;
-    let s = AdamStep { lr: 1e-9, beta1: 0.5, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, decoupled: true, step: 9, max_rms: 1.0 };
+    let s = AdamStep {
+        lr: 1e-9,
+        beta1: 0.5,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        decoupled: true,
+        step: 9,
+        max_rms: 1.0,
+    };
     let gradient = vec![0.5; n];
     let (mut param, mut m, mut v) = (gradient.clone(), vec![0.0; n], vec![1.0; n]);
     let adam = time(|| adam_step(&s, &gradient, &gradient, Some(&mut m), &mut v, &mut param).expect("shapes fit"));

@@ -29,7 +29,10 @@ mod resample;
 mod scratch;
 
 pub use activation::{Activation, activation_backward, activation_forward, channel_sum, tanh_backward, tanh_forward};
-pub use conv::{Conv2d, conv2d_backward_data, conv2d_backward_weights, conv2d_forward};
+pub use conv::{
+    Conv2d, PackedWeights, conv2d_backward_data, conv2d_backward_data_packed, conv2d_backward_weights, conv2d_forward,
+    conv2d_forward_packed,
+};
 pub use element::{Element, Input, bf16};
 pub use error::KernelError;
 pub use isa::{Isa, Precision, active_isa, auto_precision, available_isas, describe, with_isa};

@@ -263,8 +263,7 @@ pub fn norm_backward<E: Element>(
     for (to, from) in out.dbeta.iter_mut().flat_map(|v| v.iter_mut()).zip(&channel) {
         *to = from.1 as f32;
     }
-    let means: Vec<_> =
-        means.iter().map(|&(sum, dot)| ((sum / g.count()) as f32, (dot / g.count()) as f32)).collect();
+    let means: Vec<_> = means.iter().map(|&(sum, dot)| ((sum / g.count()) as f32, (dot / g.count()) as f32)).collect();
     let dx = SharedMut::new(out.dx);
     g.for_pieces(|i| {
         let (_, at, pixels) = g.piece(i);

@@ -75,8 +75,11 @@ fn check_storage(g: &Conv2d, [x, w, dy]: [&[f32]; 3], p: Precision, what: &str) 
     conv2d_forward(g, &x, w, None, Activation::None, &mut y, p).unwrap();
     conv2d_forward(g, &x32, w, None, Activation::None, &mut y32, p).unwrap();
     assert!(y == narrow(&y32), "bf16 forward {what}");
-    let gated: Vec<f32> =
-        dy32.iter().zip(&y).map(|(d, y)| if y.to_f32() > 0.0 { *d } else { bf16::from_f32(d * 0.25).to_f32() }).collect();
+    let gated: Vec<f32> = dy32
+        .iter()
+        .zip(&y)
+        .map(|(d, y)| if y.to_f32() > 0.0 { *d } else { bf16::from_f32(d * 0.25).to_f32() })
+        .collect();
     let gate = Input { values: &dy[..], gate: Some((&y[..], 0.25)) };
     let (mut dx, mut dx32) = (vec![bf16::NAN; n.x], vec![f32::NAN; n.x]);
     conv2d_backward_data(g, gate, w, None, Activation::None, &mut dx, p).unwrap();
@@ -326,6 +329,7 @@ fn errors_name_the_shapes() {
         assert!(text.contains("too large"), "{text}");
     }
     assert!(forward(&Conv2d { stride: [0, 1], ..g }, &x, &w, &mut y).contains("stride is 0"));
-    let bias = conv2d_forward(&g, &x, &w, Some(&[0.0; 5]), Activation::None, &mut y, Precision::F32).unwrap_err().to_string();
+    let bias =
+        conv2d_forward(&g, &x, &w, Some(&[0.0; 5]), Activation::None, &mut y, Precision::F32).unwrap_err().to_string();
     assert!(bias.contains("`bias` has 5") && bias.contains("[6]"), "{bias}");
 }

@@ -166,7 +166,9 @@ fn norms_of_large_planes_far_from_zero() {
         eps: 1e-5,
         activation: Activation::None,
     };
-    [Over::Batch, Over::Groups(2), Over::Groups(4)].into_iter().for_each(|over| check_norm(&Norm { over, ..batch }, 30.0));
+    [Over::Batch, Over::Groups(2), Over::Groups(4)]
+        .into_iter()
+        .for_each(|over| check_norm(&Norm { over, ..batch }, 30.0));
     let g = batch;
     let text = norm_forward(&g, &[0.0f32; 60_000], Some(&[1.0; 4]), None, &mut [0.0; 60_000]).unwrap_err();
     assert!(text.to_string().contains("`gamma` has 4 elements") && text.to_string().contains("[3, 4]"), "{text}");
@@ -209,7 +211,16 @@ fn adam_follows_its_definition() {
             let mut want: Vec<[f64; 3]> = p.iter().map(|&p| [p.into(), 0.0, 0.0]).collect();
             for step in 1..=5 {
                 let grad = values(n, 10 + step);
-                let s = AdamStep { lr: 1e-3, beta1: 0.5, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, decoupled, step, max_rms };
+                let s = AdamStep {
+                    lr: 1e-3,
+                    beta1: 0.5,
+                    beta2: 0.99,
+                    eps: 1e-8,
+                    weight_decay: 0.1,
+                    decoupled,
+                    step,
+                    max_rms,
+                };
                 let old = p.clone();
                 with_isa(isa, || adam_step(&s, &old, &grad, Some(&mut m), &mut v, &mut p)).unwrap().unwrap();
                 let [lr, b1, b2, eps, wd] = [s.lr, s.beta1, s.beta2, s.eps, s.weight_decay].map(f64::from);
@@ -232,14 +243,32 @@ fn adam_follows_its_definition() {
         }
     }
     // Without a first moment the gradient itself is the direction.
-    let s = AdamStep { lr: 0.1, beta1: 0.0, beta2: 0.9, eps: 0.0, weight_decay: 0.0, decoupled: true, step: 1, max_rms: 9.0 };
+    let s = AdamStep {
+        lr: 0.1,
+        beta1: 0.0,
+        beta2: 0.9,
+        eps: 0.0,
+        weight_decay: 0.0,
+        decoupled: true,
+        step: 1,
+        max_rms: 9.0,
+    };
     let (mut p, mut v) = ([0.0, 0.0], [0.0, 0.0]);
     adam_step(&s, &[1.0, 1.0], &[2.0, -0.5], None, &mut v, &mut p).unwrap();
     assert!((p[0] - 0.9).abs() < 1e-6 && (p[1] - 1.1).abs() < 1e-6 && (v[0] - 0.4).abs() < 1e-6, "{p:?} {v:?}");
     let s = AdamStep { beta1: 0.9, ..s };
     let text = adam_step(&s, &[1.0, 1.0], &[2.0, -0.5], None, &mut v, &mut p).unwrap_err().to_string();
     assert!(text.contains("`m` has 0 elements"), "{text}");
-    let s = AdamStep { lr: 0.1, beta1: 0.9, beta2: 0.9, eps: 0.0, weight_decay: 0.0, decoupled: true, step: 0, max_rms: f32::INFINITY };
+    let s = AdamStep {
+        lr: 0.1,
+        beta1: 0.9,
+        beta2: 0.9,
+        eps: 0.0,
+        weight_decay: 0.0,
+        decoupled: true,
+        step: 0,
+        max_rms: f32::INFINITY,
+    };
     let text = adam_step(&s, &[0.0], &[0.0], Some(&mut [0.0]), &mut [0.0], &mut [0.0]).unwrap_err().to_string();
     assert!(text.contains("step is 0"), "{text}");
 }

@@ -28,7 +28,8 @@ fn matrix(filter: Filter, large: usize) -> Vec<Vec<f64>> {
 fn check(g: &Resample) {
     let Resample { batch, height, width, channels, .. } = *g;
     let (rows, columns) = (matrix(g.filter, height), matrix(g.filter, width));
-    let (large, small) = (values(batch * height * width * channels, 1), values(batch * height * width * channels / 4, 2));
+    let (large, small) =
+        (values(batch * height * width * channels, 1), values(batch * height * width * channels / 4, 2));
     let (mut down, mut up) = (vec![Sum::default(); small.len()], vec![Sum::default(); large.len()]);
     for (n, y, x, c) in (0..batch).flat_map(|n| {
         (0..height / 2).flat_map(move |y| (0..width / 2).flat_map(move |x| (0..channels).map(move |c| (n, y, x, c))))

@@ -75,7 +75,15 @@ fn transposed_convolutions_agree() {
         agree(
             &what,
             inputs,
-            |i| ops::conv_transpose2d(i[0].clone(), i[1].clone(), Some(bias(i)), Stride { stride, padding, groups: 1 }, 1.0),
+            |i| {
+                ops::conv_transpose2d(
+                    i[0].clone(),
+                    i[1].clone(),
+                    Some(bias(i)),
+                    Stride { stride, padding, groups: 1 },
+                    1.0,
+                )
+            },
             |i| module::conv_transpose2d(i[0].clone(), i[1].clone(), Some(bias(i)), options.clone()),
             2e-5,
         );
@@ -158,8 +166,9 @@ fn resampling_agrees() {
     let x = || [random("x", [2, 3, 6, 8])];
     let burns = |i: &[Tensor<4>; 1]| module::conv2d(i[0].clone(), weight.clone(), None, halve.clone());
     agree("halved", x(), |i| ops::downsample(i[0].clone(), Filter::Binomial), burns, 1e-5);
-    let burns =
-        |i: &[Tensor<4>; 1]| module::conv_transpose2d(i[0].clone(), weight.clone().mul_scalar(4.0), None, double.clone());
+    let burns = |i: &[Tensor<4>; 1]| {
+        module::conv_transpose2d(i[0].clone(), weight.clone().mul_scalar(4.0), None, double.clone())
+    };
     agree("doubled", x(), |i| ops::upsample(i[0].clone(), Filter::Binomial), burns, 1e-5);
     let burns = |i: &[Tensor<4>; 1]| {
         let x = i[0].clone().reshape([2, 3, 3, 2, 4, 2]);

@@ -67,7 +67,8 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let threads = cli.threads.map(usize::from);
     let cores = || num_cpus::get_physical().min(num_cpus::get()).max(1);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or_else(cores)).stack_size(STACK).build_global();
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or_else(cores)).stack_size(STACK).build_global();
     pool.map_err(|error| Failure::Failed(format!("the threads cannot be started: {error}; try --threads 1")))?;
     if cli.version {
         output::line(&format!("shenbi {}", env!("CARGO_PKG_VERSION")))?;

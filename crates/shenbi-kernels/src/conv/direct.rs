@@ -12,7 +12,7 @@ use crate::element::{Element, Input, bf16};
 use crate::isa::{BLOCK, Micro, Precision, Work, vectorize};
 use crate::pack::pair_panel;
 use crate::parallel::{SharedMut, for_items};
-use crate::scratch::{self, Slot};
+use crate::scratch::{self, Buffer, Slot};
 use std::ops::Range;
 
 /// Bytes of packed A that a work item may fill: half an L2 cache.
@@ -22,6 +22,7 @@ const A_BYTES: usize = 768 << 10;
 const SLACK: usize = 32;
 
 /// One convolution in the sense above.
+#[derive(Clone)]
 pub(super) struct Direct {
     micro: Micro,
     batch: usize,
@@ -120,13 +121,7 @@ impl Direct {
         let phases = phases
             .map(|(fy, fx)| {
                 let (y, x) = (axis(0, fy), axis(1, fx));
-                Phase {
-                    taps: [y.0, x.0],
-                    origin: [y.1, x.1],
-                    first: [y.2, x.2],
-                    count: [y.3, x.3],
-                    panel: 0,
-                }
+                Phase { taps: [y.0, x.0], origin: [y.1, x.1], first: [y.2, x.2], count: [y.3, x.3], panel: 0 }
             })
             .filter(|p| p.count[0] > 0 && p.count[1] > 0)
             .collect();
@@ -149,6 +144,16 @@ impl Direct {
         .with_panels()
     }
 
+    /// What it computes with.
+    pub(super) fn micro(&self) -> Micro {
+        self.micro
+    }
+
+    /// The same for another number of pictures.
+    pub(super) fn with_batch(&self, batch: usize) -> Self {
+        Self { batch, ..self.clone() }
+    }
+
     fn with_panels(mut self) -> Self {
         if self.micro.reads_in_place() && self.phases.iter().all(|p| p.count[1].is_multiple_of(16)) {
             self.step = 16 * self.micro.per_word();
@@ -165,11 +170,23 @@ impl Direct {
         self
     }
 
-    /// Runs it; `y` is channels-last.
+    /// Packs the weights: words in the order that [`Self::run`] wants.
+    pub(super) fn pack(&self, w: &[f32]) -> Buffer {
+        let blocks = self.co.div_ceil(BLOCK);
+        let mut packed = scratch::take(Slot::PackedA, self.groups * self.packed_words);
+        let shared = SharedMut::new(&mut packed);
+        for_items(self.groups * blocks, |i| {
+            let (group, block) = (i / blocks, i % blocks);
+            vectorize(self.micro.isa, PackWeights { job: self, w, group, block, packed: shared });
+        });
+        packed
+    }
+
+    /// Runs it with packed weights; `y` is channels-last.
     pub(super) fn run<X: Element, Y: Element>(
         &self,
         x: Input<'_, X>,
-        w: &[f32],
+        w: &[u32],
         bias: Option<&[f32]>,
         act: Activation,
         y: &mut [Y],
@@ -183,19 +200,12 @@ impl Direct {
     fn run_as<X: Element, T: Element, Y: Element>(
         &self,
         x: Input<'_, X>,
-        w: &[f32],
+        packed: &[u32],
         bias: Option<&[f32]>,
         act: Activation,
         y: &mut [Y],
     ) {
         let blocks = self.co.div_ceil(BLOCK);
-        let mut packed = scratch::take(Slot::PackedA, self.groups * self.packed_words);
-        let shared = SharedMut::new(&mut packed);
-        for_items(self.groups * blocks, |i| {
-            let (group, block) = (i / blocks, i % blocks);
-            vectorize(self.micro.isa, PackWeights { job: self, w, group, block, packed: shared });
-        });
-
         let pixels = |p: &Phase| p.count[0] * p.count[1];
         let most = self.phases.iter().map(pixels).max().unwrap_or(0).max(1);
         let row = self.phases.iter().map(|p| p.count[1]).max().unwrap_or(0).max(1);
@@ -215,7 +225,6 @@ impl Direct {
         // Few pixels (one small picture): threads share the output channels as well.
         let splits = rayon::current_num_threads().div_ceil(items).min(blocks);
         let y = SharedMut::new(y);
-        let packed = &packed[..];
         for_items(items * splits, |i| {
             let (split, i) = (i % splits, i / splits);
             let (strip_at, i) = (i % strips * strip, i / strips);
@@ -330,7 +339,8 @@ impl<X: Element, T: Element, Y: Element> Work for Item<'_, X, T, Y> {
         let (top, height) = reach(0, &|p| p.count[0].min(self.rows.end));
         let (left, width) = reach(1, &|p| p.count[1]);
         let pitch = width * job.ci;
-        let mut padded = scratch::take(Slot::Planes, (self.images.len() * height * pitch).div_ceil(T::PRECISION.per_word()) + SLACK);
+        let mut padded =
+            scratch::take(Slot::Planes, (self.images.len() * height * pitch).div_ceil(T::PRECISION.per_word()) + SLACK);
         let padded = padded.elements::<T>();
         padded[self.images.len() * height * pitch..].fill(T::default());
         for (n, image) in self.images.clone().enumerate() {
@@ -402,7 +412,8 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
         let words = job.micro.k_words(phase.k(job));
         let source = Source { taps: [phase.taps[0].len(), phase.run(job)], padded, pitch };
         let stride = from.get(1).map_or(0, |second| second.wrapping_sub(from[0]));
-        let even = |tile: &[u32]| tile.len() == 16 && tile.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == stride);
+        let even =
+            |tile: &[u32]| tile.len() == 16 && tile.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == stride);
         let in_place = job.micro.reads_in_place() && source.aligned() && from.chunks(16).all(even);
         let mut offsets = scratch::take(Slot::Offsets, if in_place { words / 16 } else { 0 });
         let mut a = scratch::take(Slot::Panel, if in_place { 0 } else { pixels.div_ceil(BLOCK) * BLOCK * words });
@@ -420,7 +431,8 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
         let session = job.micro.enter();
         for block in self.blocks.clone() {
             let columns = BLOCK.min(job.co - block * BLOCK);
-            let w = &self.packed[self.group * job.packed_words + phase.panel + BLOCK * block * words..][..BLOCK * words];
+            let w =
+                &self.packed[self.group * job.packed_words + phase.panel + BLOCK * block * words..][..BLOCK * words];
             for (b, (from, to)) in from.chunks(BLOCK).zip(to.chunks(BLOCK)).enumerate() {
                 let column = self.group * job.co + block * BLOCK;
                 for &to in to {
@@ -436,7 +448,9 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
                 } else {
                     let a = &a[b * BLOCK * words..][..BLOCK * words];
                     // SAFETY: sizes as demanded (slices above), buffers 64-byte aligned, session held.
-                    unsafe { job.micro.block(words, a.as_ptr(), w.as_ptr(), sums.as_mut_ptr(), [from.len(), columns], false) };
+                    unsafe {
+                        job.micro.block(words, a.as_ptr(), w.as_ptr(), sums.as_mut_ptr(), [from.len(), columns], false)
+                    };
                 }
                 self.write(block, to, sums);
             }
@@ -495,7 +509,10 @@ impl<T: Element> Source<'_, T> {
     fn check(&self, from: &[u32]) {
         let [rows, run] = self.taps;
         let reach = rows.saturating_sub(1) * self.pitch + run;
-        assert!(rows * run == 0 || from.iter().all(|&at| at as usize + reach <= self.padded.len()), "taps outside of the padded copy");
+        assert!(
+            rows * run == 0 || from.iter().all(|&at| at as usize + reach <= self.padded.len()),
+            "taps outside of the padded copy"
+        );
     }
 
     /// Lines up the taps of up to 32 pixels (which [`Self::check`] has seen) as an A block.

@@ -7,9 +7,10 @@ mod direct;
 mod weights;
 
 use crate::activation::Activation;
-use crate::error::{KernelError, elements, expect_len, expect_nonzero};
 use crate::element::{Element, Input};
+use crate::error::{KernelError, elements, expect_len, expect_nonzero};
 use crate::isa::{Micro, Precision};
+use crate::scratch::Buffer;
 use direct::Direct;
 
 /// The geometry of a convolution (cross-correlation, as everywhere in deep learning).
@@ -140,6 +141,102 @@ struct Lens {
     names: [&'static str; 3],
 }
 
+/// Weights in the order that the kernels want, for one direction of one convolution: worth keeping where the same
+/// weights are used again.
+pub struct PackedWeights {
+    g: Conv2d,
+    backward: bool,
+    job: Direct,
+    words: Buffer,
+}
+
+impl PackedWeights {
+    /// For [`conv2d_forward_packed`].
+    ///
+    /// # Errors
+    /// As [`conv2d_forward`].
+    pub fn forward(g: &Conv2d, w: &[f32], p: Precision) -> Result<Self, KernelError> {
+        Self::new(g, w, p, false)
+    }
+
+    /// For [`conv2d_backward_data_packed`].
+    ///
+    /// # Errors
+    /// As [`conv2d_forward`].
+    pub fn backward(g: &Conv2d, w: &[f32], p: Precision) -> Result<Self, KernelError> {
+        Self::new(g, w, p, true)
+    }
+
+    fn new(g: &Conv2d, w: &[f32], p: Precision, backward: bool) -> Result<Self, KernelError> {
+        let lens = Lens { x: None, w: Some(w.len()), y: None, bias: None, names: ["x", "w", "y"] };
+        let out = g.check("pack_weights", lens)?;
+        let micro = Micro::active(p)?;
+        let job = if backward { Direct::backward(g, out, micro) } else { Direct::forward(g, out, micro) };
+        let words = job.pack(w);
+        Ok(Self { g: *g, backward, job, words })
+    }
+
+    /// Whether they are for this convolution (of any number of pictures), this direction, this precision and the active
+    /// instruction set.
+    pub fn fits(&self, g: &Conv2d, backward: bool, p: Precision) -> bool {
+        let same = Conv2d { batch: self.g.batch, ..*g } == self.g && self.backward == backward;
+        same && Micro::active(p).is_ok_and(|micro| micro == self.job.micro())
+    }
+
+    /// The job for `g.batch` pictures.
+    fn checked(&self, op: &'static str, g: &Conv2d, backward: bool) -> Result<Direct, KernelError> {
+        if !self.fits(g, backward, self.job.micro().precision) {
+            let message = format!("weights packed for {:?} cannot serve {g:?}", self.g);
+            return Err(KernelError::Shape { op, message });
+        }
+        Ok(self.job.with_batch(g.batch))
+    }
+}
+
+/// [`conv2d_forward`] with packed weights.
+///
+/// # Errors
+/// As there, or if the weights were packed for something else.
+pub fn conv2d_forward_packed<'a, X: Element, Y: Element>(
+    g: &Conv2d,
+    x: impl Into<Input<'a, X>>,
+    w: &PackedWeights,
+    bias: Option<&[f32]>,
+    act: Activation,
+    y: &mut [Y],
+) -> Result<(), KernelError> {
+    const OP: &str = "conv2d_forward";
+    let x = x.into();
+    let bias_len = bias.map(|b| (b.len(), g.out_channels));
+    let lens = Lens { x: Some(x.values.len()), w: None, y: Some(y.len()), bias: bias_len, names: ["x", "w", "y"] };
+    g.check(OP, lens)?;
+    x.check(OP)?;
+    w.checked(OP, g, false)?.run(x, &w.words, bias, act, y);
+    Ok(())
+}
+
+/// [`conv2d_backward_data`] with packed weights.
+///
+/// # Errors
+/// As there, or if the weights were packed for something else.
+pub fn conv2d_backward_data_packed<'a, Y: Element, X: Element>(
+    g: &Conv2d,
+    dy: impl Into<Input<'a, Y>>,
+    w: &PackedWeights,
+    bias: Option<&[f32]>,
+    act: Activation,
+    dx: &mut [X],
+) -> Result<(), KernelError> {
+    const OP: &str = "conv2d_backward_data";
+    let dy = dy.into();
+    let bias_len = bias.map(|b| (b.len(), g.in_channels));
+    let lens = Lens { x: Some(dx.len()), w: None, y: Some(dy.values.len()), bias: bias_len, names: ["dx", "w", "dy"] };
+    g.check(OP, lens)?;
+    dy.check(OP)?;
+    w.checked(OP, g, true)?.run(dy, &w.words, bias, act, dx);
+    Ok(())
+}
+
 /// `y = act(conv(x, w) + bias)`. The activation's backward is [`Input::gate`] of the gradients' kernels.
 ///
 /// Also the gradient of a transposed convolution's input: see [`conv2d_backward_data`].
@@ -161,11 +258,10 @@ pub fn conv2d_forward<'a, X: Element, Y: Element>(
     const OP: &str = "conv2d_forward";
     let x = x.into();
     let bias_len = bias.map(|b| (b.len(), g.out_channels));
-    let lens = Lens { x: Some(x.values.len()), w: Some(w.len()), y: Some(y.len()), bias: bias_len, names: ["x", "w", "y"] };
-    let out = g.check(OP, lens)?;
-    x.check(OP)?;
-    Direct::forward(g, out, Micro::active(p)?).run(x, w, bias, act, y);
-    Ok(())
+    let lens =
+        Lens { x: Some(x.values.len()), w: Some(w.len()), y: Some(y.len()), bias: bias_len, names: ["x", "w", "y"] };
+    g.check(OP, lens)?;
+    conv2d_forward_packed(g, x, &PackedWeights::forward(g, w, p)?, bias, act, y)
 }
 
 /// `dx = act(convᵀ(dy, w) + bias)`: the gradient of the input, and as such the transposed convolution of `dy`.
@@ -191,12 +287,9 @@ pub fn conv2d_backward_data<'a, Y: Element, X: Element>(
     const OP: &str = "conv2d_backward_data";
     let dy = dy.into();
     let bias_len = bias.map(|b| (b.len(), g.in_channels));
-    let lens =
-        Lens { x: Some(dx.len()), w: Some(w.len()), y: Some(dy.values.len()), bias: bias_len, names: ["dx", "w", "dy"] };
-    let out = g.check(OP, lens)?;
-    dy.check(OP)?;
-    Direct::backward(g, out, Micro::active(p)?).run(dy, w, bias, act, dx);
-    Ok(())
+    let names = ["dx", "w", "dy"];
+    g.check(OP, Lens { x: Some(dx.len()), w: Some(w.len()), y: Some(dy.values.len()), bias: bias_len, names })?;
+    conv2d_backward_data_packed(g, dy, &PackedWeights::backward(g, w, p)?, bias, act, dx)
 }
 
 /// `dw`, the gradient of the weights, from `x` and `dy`.
@@ -212,8 +305,13 @@ pub fn conv2d_backward_weights<'a, X: Element, Y: Element>(
 ) -> Result<(), KernelError> {
     const OP: &str = "conv2d_backward_weights";
     let (x, dy) = (x.into(), dy.into());
-    let lens =
-        Lens { x: Some(x.values.len()), w: Some(dw.len()), y: Some(dy.values.len()), bias: None, names: ["x", "dw", "dy"] };
+    let lens = Lens {
+        x: Some(x.values.len()),
+        w: Some(dw.len()),
+        y: Some(dy.values.len()),
+        bias: None,
+        names: ["x", "dw", "dy"],
+    };
     let out = g.check(OP, lens)?;
     x.check(OP)?;
     dy.check(OP)?;

@@ -7,7 +7,15 @@ use std::arch::x86_64::*;
 /// # Safety
 /// As there; the CPU has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn block(k: usize, a: *const u32, b: *const u32, c: *mut f32, size: [usize; 2], add: bool, bf16: bool) {
+pub(super) unsafe fn block(
+    k: usize,
+    a: *const u32,
+    b: *const u32,
+    c: *mut f32,
+    size: [usize; 2],
+    add: bool,
+    bf16: bool,
+) {
     for r in (0..size[0]).step_by(4) {
         for col in (0..size[1]).step_by(16) {
             // SAFETY: rows r..r + 4 lie in A and C (which have 32), columns col..col + 16 in B and C.

@@ -13,7 +13,13 @@ macro_rules! block {
         #[target_feature(enable = $features)]
         pub(super) unsafe fn $name(k: usize, a: *const u32, b: *const u32, c: *mut f32, size: [usize; 2], add: bool) {
             #[target_feature(enable = $features)]
-            unsafe fn strip<const R: usize, const V: usize>(k: usize, a: *const u32, b: *const u32, c: *mut f32, add: bool) {
+            unsafe fn strip<const R: usize, const V: usize>(
+                k: usize,
+                a: *const u32,
+                b: *const u32,
+                c: *mut f32,
+                add: bool,
+            ) {
                 // SAFETY: a has 32 * k words from its first row on, b 32 * k (aligned), c R rows of 32 (aligned): the
                 // caller's promise.
                 unsafe {

@@ -191,7 +191,7 @@ pub fn describe() -> String {
 }
 
 /// A block product on one instruction set at one precision.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Micro {
     pub(crate) isa: Isa,
     pub(crate) precision: Precision,
@@ -426,7 +426,9 @@ mod tests {
                 let _session = micro.enter();
                 for add in [false, true] {
                     // SAFETY: buffers of the sizes demanded; the session is held.
-                    unsafe { micro.block(k, a.as_ptr(), b.as_ptr(), c.as_f32_mut().as_mut_ptr(), [rows, columns], add) };
+                    unsafe {
+                        micro.block(k, a.as_ptr(), b.as_ptr(), c.as_f32_mut().as_mut_ptr(), [rows, columns], add)
+                    };
                 }
                 for (r, j) in (0..rows).flat_map(|r| (0..columns).map(move |j| (r, j))) {
                     let want: f32 = (0..values).map(|l| value(l + 5 * r) * value(3 * l + j)).sum();

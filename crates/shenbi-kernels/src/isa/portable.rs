@@ -10,7 +10,15 @@ const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
 ///
 /// # Safety
 /// As there.
-pub(super) unsafe fn block(k: usize, a: *const u32, b: *const u32, c: *mut f32, size: [usize; 2], add: bool, bf16: bool) {
+pub(super) unsafe fn block(
+    k: usize,
+    a: *const u32,
+    b: *const u32,
+    c: *mut f32,
+    size: [usize; 2],
+    add: bool,
+    bf16: bool,
+) {
     // SAFETY: the sizes are the caller's promise.
     let (a, b, c) = unsafe {
         (

@@ -6,6 +6,7 @@ use burn_flex::FlexTensor;
 use shenbi_kernels::{self as kernels, Activation, Input, bf16};
 
 use super::memory::{buffer, contiguous, dense, elements, pictures, recycle, tensor, to_channels_last};
+use super::packed::packed;
 use super::{AdamStep, After, KernelGradients, Kernels, Normalize, Resize, Stride, precision};
 
 /// Runs the body with `$E` bound to the element type of `$dtype`.
@@ -84,13 +85,7 @@ pub(super) fn activation_type() -> DType {
 }
 
 impl Kernels for Flex {
-    fn shenbi_conv2d(
-        x: FlexTensor,
-        weight: FlexTensor,
-        bias: FlexTensor,
-        stride: Stride,
-        after: After,
-    ) -> FlexTensor {
+    fn shenbi_conv2d(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, stride: Stride, after: After) -> FlexTensor {
         conv(Gradient::new(x, None, 1.0), weight, after.bias.then_some(bias), stride, after.slope, after.dtype)
     }
 
@@ -348,10 +343,10 @@ fn conv(
     let [co, _, k, _] = weight.shape().dims();
     let g = geometry(x.dy.shape().dims(), co, k, stride);
     let [h, w] = run(g.out_size());
-    let (weight, bias) = (elements(&weight), bias.as_ref().map(elements));
+    let (weight, bias) = (run(packed(&weight, &g, false)), bias.as_ref().map(elements));
     let y = with_element!(x.dy.dtype(), X => with_element!(dtype, Y => {
         let mut y = buffer::<Y>(g.batch * co * h * w);
-        run(kernels::conv2d_forward(&g, x.input::<X>(), weight, bias, activation(slope), &mut y, precision()));
+        run(kernels::conv2d_forward_packed(&g, x.input::<X>(), &weight, bias, activation(slope), &mut y));
         pictures(y, [g.batch, co, h, w])
     }));
     x.recycle();
@@ -373,12 +368,10 @@ fn transposed(
     let [b, _, _, _] = dy.dy.shape().dims();
     let ci = ci * stride.groups;
     let g = geometry([b, ci, h, w], co, k, stride);
-    let (weight, bias) = (elements(&weight), bias.as_ref().map(elements));
+    let (weight, bias) = (run(packed(&weight, &g, true)), bias.as_ref().map(elements));
     let dx = with_element!(dy.dy.dtype(), Y => with_element!(dtype, X => {
         let mut dx = buffer::<X>(b * ci * h * w);
-        let result =
-            kernels::conv2d_backward_data(&g, dy.input::<Y>(), weight, bias, activation(slope), &mut dx, precision());
-        run(result);
+        run(kernels::conv2d_backward_data_packed(&g, dy.input::<Y>(), &weight, bias, activation(slope), &mut dx));
         pictures(dx, [b, ci, h, w])
     }));
     dy.recycle();

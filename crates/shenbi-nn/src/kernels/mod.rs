@@ -6,6 +6,7 @@
 
 mod flex;
 mod memory;
+mod packed;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

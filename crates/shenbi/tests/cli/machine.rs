@@ -16,7 +16,10 @@ fn the_version_says_more_when_asked() {
     assert_eq!(short.out.trim(), concat!("shenbi ", env!("CARGO_PKG_VERSION")));
     let long = String::from_utf8(output("--version --verbose --threads 1", "portable").stdout).unwrap();
     assert!(long.starts_with(&short.out), "{long}");
-    assert!(long.contains("features:") && long.contains("kernels: portable (slow") && long.contains("1 threads"), "{long}");
+    assert!(
+        long.contains("features:") && long.contains("kernels: portable (slow") && long.contains("1 threads"),
+        "{long}"
+    );
     run(parent.path(), "--verbose").bad(2, &["--version"]);
 }
 
