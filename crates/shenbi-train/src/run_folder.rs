@@ -211,17 +211,25 @@ fn open_log(path: &Path) -> Result<File> {
     OpenOptions::new().append(true).create(true).open(&path).map_err(|error| RunError::io("write", &path, error))
 }
 
+/// How often a lock is tried, and how long between: half a second in all.
+const LOCK_TRIES: usize = 10;
+const LOCK_WAIT: std::time::Duration = std::time::Duration::from_millis(50);
+
 fn lock(path: &Path) -> Result<File> {
     let name = path.join(LOCK);
     let open = OpenOptions::new().write(true).create(true).truncate(false).open(&name);
     let file = open.map_err(|error| RunError::io("write to", path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RunError::InUse(path.to_path_buf())),
-        // Some network disks know no locks; a run there is better than none.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
-        Err(TryLockError::Error(error)) => Err(RunError::io("lock", &name, error)),
+    // A run that was stopped this moment may hold it a little longer.
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
+            Ok(()) => return Ok(file),
+            // Some network disks know no locks; a run there is better than none.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(RunError::io("lock", &name, error)),
+        }
     }
+    Err(RunError::InUse(path.to_path_buf()))
 }
 
 fn recipe_of(path: &Path, config_toml: &str) -> Result<String> {

@@ -1,0 +1,263 @@
+//! One work item of a [`Direct`]: the padded copy, A in place or packed, the products, and the way to memory.
+#![allow(unsafe_code)]
+
+use super::{Direct, Phase, SLACK};
+use crate::element::{Element, Input};
+use crate::isa::{BLOCK, Work};
+use crate::parallel::SharedMut;
+use crate::scratch::{self, Slot};
+use std::ops::Range;
+
+/// A strip of rows of some pictures, for some blocks of output channels.
+pub(super) struct Item<'a, X, T, Y> {
+    pub(super) job: &'a Direct,
+    pub(super) group: usize,
+    pub(super) images: Range<usize>,
+    pub(super) rows: Range<usize>,
+    pub(super) blocks: Range<usize>,
+    pub(super) packed: &'a [u32],
+    pub(super) x: Input<'a, X>,
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) slope: f32,
+    pub(super) y: SharedMut<'a, Y>,
+    pub(super) operand: std::marker::PhantomData<T>,
+}
+
+impl<X: Element, T: Element, Y: Element> Work for Item<'_, X, T, Y> {
+    #[inline(always)]
+    fn run(self) {
+        let job = self.job;
+        // The padded copy holds what any phase needs.
+        let reach = |a: usize, end: &dyn Fn(&Phase) -> usize| {
+            let last = |p: &Phase| (end(p).max(1) - 1) as isize * job.in_stride[a] as isize + p.origin[a];
+            let low = |p: &Phase| p.origin[a] + if a == 0 { (self.rows.start * job.in_stride[0]) as isize } else { 0 };
+            let first = job.phases.iter().map(low).min().unwrap_or(0);
+            let past = job.phases.iter().map(|p| last(p) + p.taps[a].len() as isize).max().unwrap_or(0);
+            (first, (past - first).max(0) as usize)
+        };
+        let (top, height) = reach(0, &|p| p.count[0].min(self.rows.end));
+        let (left, width) = reach(1, &|p| p.count[1]);
+        let pitch = width * job.ci;
+        let mut padded =
+            scratch::take(Slot::Planes, (self.images.len() * height * pitch).div_ceil(T::PRECISION.per_word()) + SLACK);
+        let padded = padded.elements::<T>();
+        padded[self.images.len() * height * pitch..].fill(T::default());
+        for (n, image) in self.images.clone().enumerate() {
+            for r in 0..height {
+                self.fill_row(image, top + r as isize, left, &mut padded[(n * height + r) * pitch..][..pitch]);
+            }
+        }
+        for phase in &job.phases {
+            self.phase(phase, padded, [top, left], [height, pitch]);
+        }
+    }
+}
+
+impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
+    /// One row of the padded copy: input row `y` from column `left` on, zero outside.
+    #[inline(always)]
+    fn fill_row(&self, image: usize, y: isize, left: isize, out: &mut [T]) {
+        let job = self.job;
+        let [h, w] = job.input;
+        let Some(y) = usize::try_from(y).ok().filter(|&y| y < h) else { return out.fill(T::default()) };
+        let columns = (out.len() / job.ci) as isize;
+        let begin = (-left).clamp(0, columns) as usize;
+        let end = (w as isize - left).clamp(begin as isize, columns) as usize;
+        out[..begin * job.ci].fill(T::default());
+        out[end * job.ci..].fill(T::default());
+        let first = ((image * h + y) * w) as isize + begin as isize + left;
+        let at = first.max(0) as usize * job.groups * job.ci + self.group * job.ci;
+        let out = &mut out[begin * job.ci..end * job.ci];
+        if job.groups == 1 {
+            self.x.read(job.micro, at, out);
+        } else {
+            for (i, out) in out.chunks_exact_mut(job.ci).enumerate() {
+                self.x.read(job.micro, at + i * job.groups * job.ci, out);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn phase(&self, phase: &Phase, padded: &[T], [top, left]: [isize; 2], [height, pitch]: [usize; 2]) {
+        let job = self.job;
+        let rows = self.rows.start..self.rows.end.min(phase.count[0]);
+        let pixels = self.images.len() * rows.len() * phase.count[1];
+        if pixels == 0 {
+            return;
+        }
+        // Where each pixel's first tap is in the padded copy, and where the pixel is in the output.
+        let mut tables = scratch::take(Slot::Table, 2 * pixels);
+        let (from, to) = tables.split_at_mut(pixels);
+        let images = self.images.len();
+        // Pictures come innermost where 16 of them make a tile.
+        let inner = if phase.count[1].is_multiple_of(16) || !images.is_multiple_of(16) { 1 } else { images };
+        let mut at = 0;
+        for n in (0..images).step_by(inner) {
+            for r in rows.clone() {
+                let y = (r * job.in_stride[0]) as isize + phase.origin[0] - top;
+                let x = (phase.origin[1] - left) as usize * job.ci;
+                let from_row = (n * height + y as usize) * pitch + x;
+                let to_row = n * job.output[0] + phase.first[0] + r * job.out_stride[0];
+                let to_row = to_row * job.output[1] + phase.first[1];
+                for c in 0..phase.count[1] {
+                    for n in 0..inner {
+                        from[at] = (from_row + c * job.in_stride[1] * job.ci + n * height * pitch) as u32;
+                        to[at] = (to_row + c * job.out_stride[1] + n * job.output[0] * job.output[1]) as u32;
+                        at += 1;
+                    }
+                }
+            }
+        }
+        let words = job.micro.k_words(phase.k(job));
+        let source = Source { taps: [phase.taps[0].len(), phase.run(job)], padded, pitch };
+        let stride = from.get(1).map_or(0, |second| second.wrapping_sub(from[0]));
+        let even =
+            |tile: &[u32]| tile.len() == 16 && tile.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == stride);
+        let in_place = job.micro.reads_in_place() && source.aligned() && from.chunks(16).all(even);
+        let mut offsets = scratch::take(Slot::Offsets, if in_place { words / 16 } else { 0 });
+        let mut a = scratch::take(Slot::Panel, if in_place { 0 } else { pixels.div_ceil(BLOCK) * BLOCK * words });
+        source.check(from);
+        if in_place {
+            offsets.iter_mut().enumerate().for_each(|(i, o)| *o = (source.offset(i) * size_of::<T>()) as u32);
+        } else {
+            for (from, a) in from.chunks(BLOCK).zip(a.chunks_exact_mut((BLOCK * words).max(1))) {
+                source.pack(from, a);
+            }
+        }
+        let image = self.images.start * job.output[0] * job.output[1];
+        let mut sums = scratch::take(Slot::Block, BLOCK * BLOCK);
+        let sums = sums.as_f32_mut();
+        let session = job.micro.enter();
+        for block in self.blocks.clone() {
+            let columns = BLOCK.min(job.co - block * BLOCK);
+            let w =
+                &self.packed[self.group * job.packed_words + phase.panel + BLOCK * block * words..][..BLOCK * words];
+            for (b, (from, to)) in from.chunks(BLOCK).zip(to.chunks(BLOCK)).enumerate() {
+                let column = self.group * job.co + block * BLOCK;
+                for &to in to {
+                    self.y.prefetch((image + to as usize) * job.groups * job.co + column);
+                }
+                if in_place {
+                    let half = |i: usize| padded[from[i] as usize..].as_ptr().cast();
+                    let a = [half(0), half(if from.len() > 16 { 16 } else { 0 })];
+                    let stride = stride as usize * size_of::<T>();
+                    // SAFETY: rows of 16 neighbours at that stride; `check` has seen their taps inside of the copy;
+                    // B as packed, C of 1024 floats, session held.
+                    unsafe { job.micro.block_at(a, stride, &offsets, w.as_ptr(), sums.as_mut_ptr(), columns) };
+                } else {
+                    let a = &a[b * BLOCK * words..][..BLOCK * words];
+                    // SAFETY: sizes as demanded (slices above), buffers 64-byte aligned, session held.
+                    unsafe {
+                        job.micro.block(words, a.as_ptr(), w.as_ptr(), sums.as_mut_ptr(), [from.len(), columns], false)
+                    };
+                }
+                self.write(block, to, sums);
+            }
+        }
+        drop(session);
+    }
+
+    /// Bias, activation, and the way to memory.
+    #[inline(always)]
+    fn write(&self, block: usize, to: &[u32], sums: &[f32]) {
+        let job = self.job;
+        let columns = BLOCK.min(job.co - block * BLOCK);
+        let channels = job.groups * job.co;
+        let channel = self.group * job.co + block * BLOCK;
+        let mut bias = [0.0f32; BLOCK];
+        if let Some(all) = self.bias {
+            bias[..columns].copy_from_slice(&all[channel..][..columns]);
+        }
+        let image = self.images.start * job.output[0] * job.output[1];
+        for (sums, &to) in sums.as_chunks::<BLOCK>().0.iter().zip(to) {
+            // SAFETY: each item has its own pixels and channels.
+            let y = unsafe { self.y.slice((image + to as usize) * channels + channel, columns) };
+            crate::element::finish(job.micro, sums, &bias, self.slope, y);
+        }
+    }
+}
+
+/// Where A comes from: the rows under one pixel's kernel.
+struct Source<'a, T> {
+    /// Kernel rows, and elements under each.
+    taps: [usize; 2],
+    padded: &'a [T],
+    /// Elements between rows.
+    pitch: usize,
+}
+
+impl<T: Element> Source<'_, T> {
+    /// Elements of 64 bytes.
+    const STEP: usize = 16 * T::PRECISION.per_word();
+
+    /// Whether steps of 64 bytes do not cross kernel rows.
+    #[inline(always)]
+    fn aligned(&self) -> bool {
+        self.taps[1].is_multiple_of(Self::STEP)
+    }
+
+    /// Where step `i` begins, if they are aligned.
+    #[inline(always)]
+    fn offset(&self, i: usize) -> usize {
+        let at = i * Self::STEP;
+        at / self.taps[1] * self.pitch + at % self.taps[1]
+    }
+
+    /// Whether all taps of these pixels are inside of the padded copy.
+    #[inline(always)]
+    fn check(&self, from: &[u32]) {
+        let [rows, run] = self.taps;
+        let reach = rows.saturating_sub(1) * self.pitch + run;
+        assert!(
+            rows * run == 0 || from.iter().all(|&at| at as usize + reach <= self.padded.len()),
+            "taps outside of the padded copy"
+        );
+    }
+
+    /// Lines up the taps of up to 32 pixels (which [`Self::check`] has seen) as an A block.
+    #[inline(always)]
+    fn pack(&self, from: &[u32], a: &mut [u32]) {
+        if self.aligned() {
+            for (i, out) in a.chunks_exact_mut(512).enumerate() {
+                let offset = self.offset(i);
+                for (out, &from) in out.as_chunks_mut::<16>().0.iter_mut().zip(from) {
+                    // SAFETY: 64 bytes of the taps that `check` has seen inside of the copy.
+                    unsafe { copy_line(self.padded.as_ptr().add(from as usize + offset), out) };
+                }
+            }
+            return;
+        }
+        let [rows, run] = self.taps;
+        let vectors = run.div_ceil(Self::STEP);
+        let mut row = scratch::take(Slot::Row, a.len() / BLOCK + 32);
+        let row = row.elements::<T>();
+        row[rows * run..].fill(T::default());
+        for (r, &from) in from.iter().enumerate() {
+            // Whole vectors: what is too much is overwritten by the next run, or cleared after the last.
+            for j in 0..rows {
+                let from = &self.padded[from as usize + j * self.pitch..][..vectors * Self::STEP];
+                let to = &mut row[j * run..][..vectors * Self::STEP];
+                for (to, from) in to.chunks_exact_mut(Self::STEP).zip(from.chunks_exact(Self::STEP)) {
+                    to.copy_from_slice(from);
+                }
+            }
+            row[rows * run..][..Self::STEP].fill(T::default());
+            for (out, line) in a.chunks_exact_mut(512).zip(row.chunks_exact(Self::STEP)) {
+                if let Some(out) = out.as_chunks_mut::<16>().0.get_mut(r) {
+                    // SAFETY: a line of the row is 64 bytes.
+                    unsafe { copy_line(line.as_ptr(), out) };
+                }
+            }
+        }
+    }
+}
+
+/// Copies 64 bytes.
+///
+/// # Safety
+/// `from` has 64 readable bytes.
+#[inline(always)]
+unsafe fn copy_line<T>(from: *const T, out: &mut [u32; 16]) {
+    // SAFETY: the caller's promise.
+    unsafe { out.as_mut_ptr().cast::<[u8; 64]>().write_unaligned(from.cast::<[u8; 64]>().read_unaligned()) }
+}
