@@ -187,6 +187,7 @@ class Brush:
         self.dtype, self.last, self.steps = dtype, last, 0
         self.g, self.d, self.text = BrushGenerator(), BrushDiscriminator(), Text()
         self.g.last = last
+        self.plain_trunk = self.d.trunk
         if last:
             self.g, self.d = (m.to(memory_format=torch.channels_last) for m in (self.g, self.d))
         self.adam_g = torch.optim.Adam(self.g.parameters(), 2e-3, (0.0, 0.99), fused=True)
@@ -203,13 +204,13 @@ class Brush:
         return torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     def compile(self):
-        self.trunk, self.g, self.text = torch.compile(self.d.trunk), torch.compile(self.g), torch.compile(self.text)
-        self.d.trunk = self.trunk
+        # Penalties differentiate twice, which compiled graphs cannot: they keep the plain trunk.
+        self.g, self.text, self.d.trunk = torch.compile(self.g), torch.compile(self.text), torch.compile(self.d.trunk)
 
     def penalty(self, x, sentence):
         x = x.detach().requires_grad_()
         with self.cast():
-            logit = self.d.logit(self.d.trunk(x), sentence)
+            logit = self.d.logit(self.plain_trunk(x), sentence)
         (grad,) = torch.autograd.grad(logit.sum(), x, create_graph=True)
         return grad.float().square().sum([1, 2, 3]).mean() * 0.5 * 16
 
