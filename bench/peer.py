@@ -47,7 +47,14 @@ class DcganDiscriminator(nn.Module):
         return self.net(x).flatten()
 
 
-class Dcgan:
+class Workload:
+    """Networks that train and paint at one precision."""
+
+    def cast(self):
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+
+
+class Dcgan(Workload):
     """Radford et al.'s networks, the non-saturating loss, one D step and one G step."""
 
     def __init__(self, dtype, last):
@@ -62,9 +69,6 @@ class Dcgan:
             self.real = self.real.contiguous(memory_format=torch.channels_last)
         self.noise = torch.randn(BATCH, 100)
         self.paint = self.g
-
-    def cast(self):
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     def compile(self):
         self.d, self.g = torch.compile(self.d), torch.compile(self.g)
@@ -177,7 +181,7 @@ def info_nce(a, b, scale):
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-class Brush:
+class Brush(Workload):
     """The step of `shenbi train`: one generation, D (relativistic, mismatched, contrastive; R1 and R2 every 16 steps,
     by create_graph), G, averages."""
 
@@ -199,9 +203,6 @@ class Brush:
             self.real = self.real.contiguous(memory_format=torch.channels_last)
         self.ids = torch.randint(0, 2048, (BATCH, self.TOKENS))
         self.paint = lambda noise, ids: self.g(noise, self.text(ids))
-
-    def cast(self):
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     def compile(self):
         # Penalties differentiate twice, which compiled graphs cannot: they keep the plain trunk.

@@ -60,11 +60,6 @@ impl DcganConfig {
     }
 }
 
-fn normal(init: &mut Init, layer: Conv2d) -> Conv2d {
-    let shape = layer.weight.dims();
-    Conv2d { weight: init.normal(shape, STD), ..layer.without_bias() }
-}
-
 /// Noise to picture.
 #[derive(Module, Debug)]
 pub struct Generator {
@@ -126,8 +121,9 @@ impl Discriminator {
     pub fn new(config: &DcganConfig, init: &mut Init) -> Result<Self, String> {
         let stages = config.stages()?;
         let mut layer = |inputs, outputs, stride, padding| {
-            let layer = Conv2d::new(inputs, outputs, 4, stride, padding, 1.0, &mut *init);
-            normal(init, layer)
+            let layer = Conv2d::new(inputs, outputs, 4, stride, padding, 1.0, &mut *init).without_bias();
+            let shape = layer.weight.dims();
+            Conv2d { weight: init.normal(shape, STD), ..layer }
         };
         let mut downs: Vec<_> =
             (1..=stages).map(|level| layer(config.channels_at(level - 1), config.channels_at(level), 2, 1)).collect();
