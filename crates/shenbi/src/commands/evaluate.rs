@@ -76,7 +76,7 @@ pub struct Args {
     /// Write some of the pictures with their captions to this PNG
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
-    /// Where to paint; this build has: cpu
+    /// Where to paint: cpu, or gpu in a build with the feature of that name
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Print one JSON object instead of the table

@@ -44,7 +44,7 @@ pub struct Args {
     /// A folder for a PNG each (existing files are kept), or a file.png for the one picture or the sheet of all
     #[arg(long, value_name = "PATH", default_value = "painted")]
     out: PathBuf,
-    /// Where to paint; this build has: cpu
+    /// Where to paint: cpu, or gpu in a build with the feature of that name
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Print one JSON object instead of paths
