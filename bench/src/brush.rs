@@ -6,22 +6,23 @@ use burn::tensor::Device;
 use shenbi_data::Source;
 use shenbi_data::loader::{Batch, Loader, LoaderOptions};
 use shenbi_data::scenes::{Level, Scenes, ScenesOptions, Split};
-use shenbi_models::encoder::tokenizer::Tokenizer;
-use shenbi_train::config::BrushRecipe;
-use shenbi_train::text_to_image::{Phase, Trainer};
+use shenbi_models::model::Model;
+use shenbi_train::config::Recipe;
+use shenbi_train::session::untrained;
+use shenbi_train::trainer::{Phase, Trainer};
 
 use crate::{BATCH, Workload};
 
 /// A trainer, and one batch that it sees again and again: loading is not measured.
 pub struct Brush {
-    trainer: Trainer,
+    trainer: Box<dyn Trainer>,
     batch: Batch,
 }
 
 impl Brush {
     /// Untrained networks.
     pub fn new(precision: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut recipe = BrushRecipe::default();
+        let mut recipe = Recipe::default();
         for setting in
             ["height=64", "width=64", "model=small", &format!("batch={BATCH}"), &format!("precision={precision}")]
         {
@@ -29,11 +30,7 @@ impl Brush {
         }
         let options = ScenesOptions { size: [64, 64], level: Level::One, seed: 1, split: Split::Train };
         let source: Arc<dyn Source> = Arc::new(Scenes::new(options)?);
-        let captions = |n: u64| -> Result<Vec<String>, shenbi_data::DataError> {
-            Ok((0..n).map(|i| source.captions(i)).collect::<Result<Vec<_>, _>>()?.concat())
-        };
-        let tokenizer = Tokenizer::train(captions(2000)?.into_iter(), recipe.vocabulary, recipe.max_tokens)?;
-        let trainer = Trainer::new(&recipe, 3, tokenizer, &Device::flex().into())?;
+        let trainer = untrained(&recipe, source.as_ref(), None, &Device::flex().into())?;
         let options = LoaderOptions { batch: BATCH, ..LoaderOptions::default() };
         let batch = Loader::new(source, options)?.next_batch()?;
         Ok(Self { trainer, batch })
@@ -48,7 +45,7 @@ impl Workload for Brush {
     }
 
     fn paint(&self, pictures: usize) {
-        let painter = self.trainer.painter();
+        let Model::Painter(painter) = self.trainer.model() else { unreachable!("brush paints sentences") };
         let prompts: Vec<&str> = self.batch.captions.iter().take(pictures).map(|c| c[0].as_str()).collect();
         let noise = vec![0.5; pictures * painter.config.brush.noise];
         match painter.paint(&prompts, noise) {

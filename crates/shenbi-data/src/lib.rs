@@ -59,6 +59,16 @@ pub trait Source: Send + Sync {
         Ok(self.get(index)?.captions)
     }
 
+    /// The class of the example at `index`, a place in [`Source::classes`]; nothing where there are no classes.
+    fn class(&self, _index: u64) -> Option<usize> {
+        None
+    }
+
+    /// The names of the classes; empty where there are none.
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+
     /// Channels of every picture this source hands out: 1, 3 or 4.
     fn channels(&self) -> usize;
 

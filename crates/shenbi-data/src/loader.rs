@@ -50,6 +50,8 @@ pub struct Batch {
     pub shape: [usize; 4],
     /// The captions of each example, at least one.
     pub captions: Vec<Vec<String>>,
+    /// The class of each example; empty where the source has no classes.
+    pub classes: Vec<usize>,
     /// The index of each example in the source.
     pub indices: Vec<u64>,
 }
@@ -205,7 +207,8 @@ impl Shared {
             captions.push(texts.clone());
             indices.push(index);
         }
-        Ok(Batch { pixels, shape: [size, channels, height, width], captions, indices })
+        let classes = indices.iter().filter_map(|index| self.source.class(*index)).collect();
+        Ok(Batch { pixels, shape: [size, channels, height, width], captions, classes, indices })
     }
 
     /// The index of the example at `position`.

@@ -14,7 +14,7 @@ use shenbi_data::loader::{Batch, Loader, LoaderOptions};
 use shenbi_data::{Source, rng};
 use shenbi_models::encoder::text::{TextConfig, TextEncoder};
 use shenbi_models::encoder::tokenizer::Tokenizer;
-use shenbi_nn::optim::{Adam, AdamConfig};
+use shenbi_nn::optim::{AdamConfig, Optimizer};
 use shenbi_nn::{Conv2d, Init, Linear, ops, weights};
 
 use crate::perturb::{Flaws, shift_and_zoom};
@@ -149,7 +149,7 @@ impl ContrastEncoder {
         let mut init = Init::new(options.seed, "contrast", &device);
         let mut pictures = PictureEncoder::new(&config, &mut init).train();
         let mut text = TextEncoder::new(&config.text, tokenizer.vocabulary(), &mut init).train();
-        let adam = Adam::new(AdamConfig { beta1: 0.9, ..AdamConfig::default() });
+        let adam = Optimizer::adam(AdamConfig { beta1: 0.9, ..AdamConfig::default() });
         let (mut adam_pictures, mut adam_text) = (adam.clone(), adam);
         let flaws = Flaws::new(options.seed);
         let loading = LoaderOptions {

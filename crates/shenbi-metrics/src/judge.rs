@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use shenbi_data::convert::to_floats;
 use shenbi_data::rng;
 use shenbi_data::scenes::{Attributes, Colour, HELD_OUT, Level, Relation, Scene, Shape, Size, Split};
-use shenbi_nn::optim::{Adam, AdamConfig};
+use shenbi_nn::optim::{AdamConfig, Optimizer};
 use shenbi_nn::{Conv2d, Init, Linear, ops, weights};
 
 use crate::perturb::Flaws;
@@ -111,7 +111,7 @@ impl Judge {
         let device = device.clone().without_autodiff();
         let config = JudgeConfig::new(options.size)?;
         let mut network = Network::new(&config, &mut Init::new(options.seed, "judge", &device)).train();
-        let mut adam = Adam::new(AdamConfig { beta1: 0.9, ..AdamConfig::default() });
+        let mut adam = Optimizer::adam(AdamConfig { beta1: 0.9, ..AdamConfig::default() });
         let flaws = Flaws::new(options.seed);
         let [height, width] = options.size;
         let steps = options.images.div_ceil(BATCH as u64);

@@ -2,4 +2,5 @@
 
 pub mod encoder;
 pub mod image;
+pub mod model;
 pub mod text_to_image;

@@ -9,7 +9,7 @@ use crate::ops::{self, Stride};
 /// A convolution, as PyTorch's `Conv2d`.
 #[derive(Module, Debug)]
 pub struct Conv2d {
-    /// `[co, ci, k, k]`
+    /// `[co, ci / groups, k, k]`
     pub weight: Param<Tensor<4>>,
     /// `[co]`
     pub bias: Option<Param<Tensor<1>>>,
@@ -19,6 +19,9 @@ pub struct Conv2d {
     /// Zeros added on each side.
     #[module(skip)]
     pub padding: usize,
+    /// Groups of channels, each of which sees its own inputs only.
+    #[module(skip)]
+    pub groups: usize,
 }
 
 impl Conv2d {
@@ -32,8 +35,15 @@ impl Conv2d {
         gain: f32,
         init: &mut Init,
     ) -> Self {
+        Self::grouped(inputs, outputs, kernel, Stride { stride, padding, groups: 1 }, gain, init)
+    }
+
+    /// The same with channels in groups, whose number divides `inputs` and `outputs`.
+    pub fn grouped(inputs: usize, outputs: usize, kernel: usize, geometry: Stride, gain: f32, init: &mut Init) -> Self {
+        let Stride { stride, padding, groups } = geometry;
+        let inputs = inputs / groups;
         let weight = init.he([outputs, inputs, kernel, kernel], inputs * kernel * kernel, gain);
-        Self { weight, bias: Some(init.constant([outputs], 0.0)), stride, padding }
+        Self { weight, bias: Some(init.constant([outputs], 0.0)), stride, padding, groups }
     }
 
     /// The same layer without a bias, for one that a normalisation follows.
@@ -57,11 +67,11 @@ impl Conv2d {
     pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>, slope: f64) -> (Tensor<4>, Tensor<4>) {
         let y = self.forward_leaky(x, slope);
         let dy = ops::conv2d(dx, self.weight.val(), None, self.geometry(), 1.0);
-        (y.clone(), ops::leaky_relu_tangent(y, dy, slope))
+        if slope == 1.0 { (y, dy) } else { (y.clone(), ops::leaky_relu_tangent(y, dy, slope)) }
     }
 
     fn geometry(&self) -> Stride {
-        Stride { stride: self.stride, padding: self.padding, groups: 1 }
+        Stride { stride: self.stride, padding: self.padding, groups: self.groups }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod linear;
 pub mod norm;
 pub mod ops;
 pub mod optim;
+pub mod spectral;
 pub mod tangent;
 pub mod transformer;
 pub mod weights;

@@ -70,6 +70,14 @@ impl BatchNorm {
         }
     }
 
+    /// The norm by the batch's own statistics with its LeakyReLU, and its tangent (see [`ops::batch_norm_tangent`]).
+    ///
+    /// # Shapes
+    /// x and dx: `[b, c, h, w]`, returns y and dy like them.
+    pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>, slope: f64) -> (Tensor<4>, Tensor<4>) {
+        ops::batch_norm_tangent(x, dx, self.weight.val(), self.bias.val(), EPSILON, slope)
+    }
+
     /// Moves the running averages by `momentum` towards a batch's statistics.
     #[must_use]
     pub fn with_running(mut self, seen: &BatchStats, momentum: f64) -> Self {

@@ -15,7 +15,7 @@ fn on_cpu(device: Device) -> bool {
 
 /// Whether something here could want a gradient.
 fn autodiff(device: &Device) -> bool {
-    device.clone().without_autodiff() != *device
+    device.is_autodiff()
 }
 
 /// Operations of the extension cannot lack a tensor: a constant stands in for a missing bias.
@@ -163,7 +163,7 @@ pub fn batch_norm_eval<const D: usize>(
 ) -> Tensor<4> {
     let [_, c, _, _] = x.dims();
     let [mean, var] = stats;
-    if on_cpu(x.device()) && !autodiff(&x.device()) {
+    if on_cpu(x.device()) && !autodiff(&x.device()) && !autodiff(&gamma.device()) {
         let stats = Tensor::stack::<2>(vec![mean, var], 0);
         let x = x.cast(activation_type()).into_dispatch();
         let (stats, gamma, beta) = (stats.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
@@ -275,6 +275,7 @@ pub fn adam(
     let direction = (first.clone().unwrap_or(grad) / denominator).div_scalar(1.0 - beta1.powf(t));
     let rms = direction.clone().powi_scalar(2).mean().sqrt();
     let bound = rms.div_scalar(step.max_rms).clamp_min(1.0).recip();
+    let param = param.mul_scalar(1.0 - step.lr * step.weight_decay);
     (param - direction * bound.mul_scalar(step.lr), first, second)
 }
 
@@ -285,4 +286,40 @@ pub fn approach<const D: usize>(average: Tensor<D>, value: Tensor<D>, rate: f64)
         return Tensor::from_dispatch(Dispatch::shenbi_approach(average, value, rate as f32));
     }
     average.clone() + (value - average).mul_scalar(rate)
+}
+
+/// a + b, one shape and one type: pictures that lie channels-last stay so.
+///
+/// # Shapes
+/// a and b: `[b, c, h, w]`, returns the same.
+pub fn add(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    (a.permute([0, 2, 3, 1]) + b.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
+}
+
+/// [`batch_norm`] with its tangent, x̂ being x with mean 0 and variance 1 in each channel of the batch:
+/// dy = leaky'(y) · gamma / √(σ² + eps) · (dx - mean(dx) - x̂ mean(x̂ dx)). Each picture's tangent depends on the whole
+/// batch. Differentiable in everything.
+///
+/// # Shapes
+/// x and dx: `[b, c, h, w]`, gamma and beta: `[c]`; returns y and dy like x.
+pub fn batch_norm_tangent(
+    x: Tensor<4>,
+    dx: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    eps: f64,
+    slope: f64,
+) -> (Tensor<4>, Tensor<4>) {
+    let ([b, c, h, w], dtype) = (x.dims(), x.dtype());
+    let rows = |x: Tensor<4>| to_f32(x).permute([0, 2, 3, 1]).reshape([b * h * w, c]); // [b h w, c]
+    let pictures = |rows: Tensor<2>| rows.reshape([b, h, w, c]).permute([0, 3, 1, 2]).cast(dtype);
+    let (x, dx, gamma) = (rows(x), rows(dx), gamma.unsqueeze::<2>());
+    let x = x.clone() - x.mean_dim(0);
+    let sigma = x.clone().powi_scalar(2).mean_dim(0).add_scalar(eps).sqrt(); // [1, c]
+    let x = x / sigma.clone();
+    let common = (x.clone() * dx.clone()).mean_dim(0); // [1, c]
+    let dy = (dx.clone() - dx.mean_dim(0) - x.clone() * common) * (gamma.clone() / sigma);
+    let y = leaky_relu(x * gamma + beta.unsqueeze(), slope);
+    let dy = if slope == 1.0 { dy } else { leaky_relu_tangent(y.clone(), dy, slope) };
+    (pictures(y), pictures(dy))
 }

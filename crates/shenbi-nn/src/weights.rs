@@ -67,18 +67,32 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Values {
     Values { shape, data: data.try_into_vec::<f32>().unwrap_or_default() }
 }
 
+/// A step down the path of a parameter. Which variant of an enum a network is, is no part of its parameters' names.
+pub(crate) fn enter(path: &mut Vec<String>, name: &str, container_type: &str) {
+    if !container_type.starts_with("Enum:") {
+        path.push(name.to_string());
+    }
+}
+
+/// The step back.
+pub(crate) fn exit(path: &mut Vec<String>, container_type: &str) {
+    if !container_type.starts_with("Enum:") {
+        path.pop();
+    }
+}
+
 struct Collect {
     path: Vec<String>,
     named: Named,
 }
 
 impl ModuleVisitor for Collect {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        enter(&mut self.path, name, container_type);
     }
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        exit(&mut self.path, container_type);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -93,12 +107,12 @@ struct Apply<'a> {
 }
 
 impl ModuleMapper for Apply<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        enter(&mut self.path, name, container_type);
     }
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        exit(&mut self.path, container_type);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {

@@ -1,23 +1,90 @@
-//! Differentiable augmentation that keeps what captions name (DiffAugment, 2006.10738, without its colour part):
-//! pictures are shifted and a square is cut out; colours, left and right stay.
+//! Differentiable augmentation (DiffAugment, 2006.10738): D sees real and generated pictures changed in the same random
+//! ways, so that a few thousand pictures do not become known by heart. Each picture is changed with probability p, which
+//! ADA (2006.06676) steers.
 
 use burn::tensor::ops::PadMode;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use shenbi_data::rng;
 
 /// Pictures are shifted by up to this share of a side.
 const SHIFT: f64 = 0.125;
 /// The side of the square that is cut out, as a share of the picture's.
-const CUT: f64 = 0.4;
+const CUT: f64 = 0.5;
+/// The same where captions should still be true.
+const SMALL_CUT: f64 = 0.4;
 /// Pictures that share a shift: a shift is one slice a group, so groups keep it cheap.
 const GROUP: usize = 8;
 
-/// Shifts and cuts a batch. The same function serves real and generated pictures, each with its own draws.
+/// A kind of change (DiffAugment, section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Brightness, saturation and contrast.
+    Color,
+    /// A shift by up to an eighth of a side.
+    Translation,
+    /// A square of half the side is cut out.
+    Cutout,
+}
+
+/// Changes each picture of a batch by each policy with probability `p`. The same function serves real and generated
+/// pictures, each with its own draws.
 ///
 /// # Shapes
 /// x: `[b, c, h, w]` in [-1, 1], returns the same. What moves in from outside, and what is cut, is `fill`.
+pub fn augment(x: Tensor<4>, policies: &[Policy], p: f64, fill: f32, rng: &mut ChaCha8Rng) -> Tensor<4> {
+    policies.iter().fold(x, |x, policy| {
+        let changed = match policy {
+            Policy::Color => color(x.clone(), rng),
+            Policy::Translation => translate(x.clone(), fill, rng),
+            Policy::Cutout => cutout(x.clone(), CUT, fill, rng),
+        };
+        if p >= 1.0 {
+            return changed;
+        }
+        let chosen = |rng: &mut ChaCha8Rng| if rng::uniform_f64(rng) < p { 1.0 } else { 0.0 };
+        let mask = rows(x.dims()[0], &x.device(), || chosen(rng));
+        x.clone() + (changed - x) * mask
+    })
+}
+
+/// Shifts and cuts a batch, so that colours, left and right, which captions name, stay.
+///
+/// # Shapes
+/// As [`augment`].
 pub fn shift_and_cut(x: Tensor<4>, fill: f32, rng: &mut ChaCha8Rng) -> Tensor<4> {
+    let x = translate(x, fill, rng);
+    cutout(x, SMALL_CUT, fill, rng)
+}
+
+/// What lies outside a picture of so many channels: nothing (transparent black) for RGBA, grey otherwise.
+pub fn fill(channels: usize) -> f32 {
+    if channels == 4 { -1.0 } else { 0.0 }
+}
+
+/// One number a picture, `[b, 1, 1, 1]`.
+fn rows(b: usize, device: &Device, mut draw: impl FnMut() -> f32) -> Tensor<4> {
+    let numbers: Vec<f32> = (0..b).map(|_| draw()).collect();
+    Tensor::from_data(TensorData::new(numbers, [b, 1, 1, 1]), &device.clone().without_autodiff())
+}
+
+/// Brightness ±0.5, saturation 0 to 2, contrast 0.5 to 1.5; alpha stays.
+fn color(x: Tensor<4>, rng: &mut ChaCha8Rng) -> Tensor<4> {
+    let [b, c, _, _] = x.dims();
+    let device = x.device();
+    let mut draw = |low: f32, high: f32| rows(b, &device, || low + (high - low) * rng::uniform(rng));
+    let colours = c.min(3);
+    let y = x.clone().narrow(1, 0, colours) + draw(-0.5, 0.5);
+    let grey = y.clone().mean_dim(1); // [b, 1, h, w]
+    let y = (y - grey.clone()) * draw(0.0, 2.0) + grey;
+    let mean = y.clone().mean_dims(&[1, 2, 3]); // [b, 1, 1, 1]
+    let y = (y - mean.clone()) * draw(0.5, 1.5) + mean;
+    if c == colours { y } else { Tensor::cat(vec![y, x.narrow(1, colours, c - colours)], 1) }
+}
+
+fn translate(x: Tensor<4>, fill: f32, rng: &mut ChaCha8Rng) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
     let [reach_y, reach_x] = [h, w].map(|side| (side as f64 * SHIFT).round() as usize);
     let padded = x.pad((reach_x, reach_x, reach_y, reach_y), PadMode::Constant(fill));
@@ -27,9 +94,13 @@ pub fn shift_and_cut(x: Tensor<4>, fill: f32, rng: &mut ChaCha8Rng) -> Tensor<4>
         let left = rng::below(rng, 2 * reach_x as u64 + 1) as usize;
         padded.clone().slice([start..start + n, 0..c, top..top + h, left..left + w])
     });
-    let shifted = Tensor::cat(groups.collect(), 0);
+    Tensor::cat(groups.collect(), 0)
+}
+
+fn cutout(x: Tensor<4>, share: f64, fill: f32, rng: &mut ChaCha8Rng) -> Tensor<4> {
+    let [b, _, h, w] = x.dims();
     let mut mask = vec![1.0f32; b * h * w];
-    let [cut_h, cut_w] = [h, w].map(|side| (side as f64 * CUT).round() as usize);
+    let [cut_h, cut_w] = [h, w].map(|side| (side as f64 * share).round() as usize);
     for picture in mask.chunks_exact_mut(h * w) {
         let top = rng::below(rng, (h + cut_h) as u64) as usize; // the square's end, may lie outside
         let left = rng::below(rng, (w + cut_w) as u64) as usize;
@@ -37,6 +108,6 @@ pub fn shift_and_cut(x: Tensor<4>, fill: f32, rng: &mut ChaCha8Rng) -> Tensor<4>
             picture[y * w + left.saturating_sub(cut_w).min(w)..y * w + left.min(w)].fill(0.0);
         }
     }
-    let mask = Tensor::<4>::from_data(TensorData::new(mask, [b, 1, h, w]), &shifted.device());
-    shifted * mask.clone() + mask.neg().add_scalar(1.0).mul_scalar(fill)
+    let mask = Tensor::<4>::from_data(TensorData::new(mask, [b, 1, h, w]), &x.device());
+    x * mask.clone() + mask.neg().add_scalar(1.0).mul_scalar(fill)
 }

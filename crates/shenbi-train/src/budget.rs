@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::config::BrushRecipe;
-use crate::text_to_image::{Phase, Trainer};
+use crate::config::Recipe;
+use crate::trainer::{Phase, Steps};
 
 /// How long a run is, in steps or in seconds.
 #[derive(Debug)]
@@ -16,34 +16,39 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(recipe: &BrushRecipe) -> Self {
-        let steps = (recipe.kimg > 0.0).then(|| (recipe.kimg * 1000.0 / recipe.batch as f64).ceil() as u64);
-        Self { steps, seconds: recipe.minutes * 60.0, batch: recipe.batch as u64, pretrain: recipe.pretrain }
+    pub(crate) fn new(recipe: &Recipe) -> Self {
+        let run = recipe.run();
+        let steps = (run.kimg > 0.0).then(|| (run.kimg * 1000.0 / run.batch as f64).ceil() as u64);
+        let pretrain = match recipe {
+            Recipe::Brush(recipe) => recipe.pretrain,
+            Recipe::Image(_) => 0.0,
+        };
+        Self { steps, seconds: run.minutes * 60.0, batch: run.batch as u64, pretrain }
     }
 
     /// Share of the whole run, 0 to 1.
-    pub(crate) fn progress(&self, trainer: &Trainer, seconds: f64) -> f64 {
+    pub(crate) fn progress(&self, done: Steps, seconds: f64) -> f64 {
         match self.steps {
-            Some(steps) => trainer.steps() as f64 / steps as f64,
+            Some(steps) => done.all() as f64 / steps as f64,
             None => seconds / self.seconds,
         }
     }
 
     /// The phase of the next step, and the share of that phase that is over.
-    pub(crate) fn phase(&self, trainer: &Trainer, progress: f64) -> (Phase, f64) {
+    pub(crate) fn phase(&self, done: Steps, progress: f64) -> (Phase, f64) {
         let after = |start: f64| ((progress - start) / (1.0 - start)).clamp(0.0, 1.0);
         match self.steps {
             // A run that was given more pictures after its contrastive phase does not go back to it.
-            Some(steps) if trainer.gan_steps == 0 => {
+            Some(steps) if done.gan == 0 => {
                 let contrast = (self.pretrain * steps as f64).round() as u64;
-                if trainer.contrast_steps < contrast {
-                    (Phase::Contrast, trainer.contrast_steps as f64 / contrast as f64)
+                if done.contrast < contrast {
+                    (Phase::Contrast, done.contrast as f64 / contrast as f64)
                 } else {
                     (Phase::Gan, 0.0)
                 }
             }
-            Some(steps) => (Phase::Gan, after(trainer.contrast_steps as f64 / steps as f64)),
-            None if trainer.gan_steps == 0 && progress < self.pretrain => (Phase::Contrast, progress / self.pretrain),
+            Some(steps) => (Phase::Gan, after(done.contrast as f64 / steps as f64)),
+            None if done.gan == 0 && progress < self.pretrain => (Phase::Contrast, progress / self.pretrain),
             None => (Phase::Gan, after(self.pretrain)),
         }
     }

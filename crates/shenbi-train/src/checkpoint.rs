@@ -1,7 +1,7 @@
 //! Checkpoints: folders `checkpoints/NNNNNNNN/` that are there whole or not at all.
 //!
-//! Each holds `state.safetensors` (networks, averages, optimizers), `tokenizer.json`, `model.safetensors` (what paints,
-//! alone) and `state.json`: counters, and length and crc32c of the other files. One is written under a temporary name,
+//! Each holds `state.safetensors` (networks, averages, optimizers), `model.safetensors` (what generates, alone), for text
+//! `tokenizer.json`, and `state.json`: counters, and length and crc32c of the other files. One is written under a temporary name,
 //! synced, renamed; so a crash, a full disk or a power cut at any moment leaves the earlier ones as they were.
 
 use std::collections::{BTreeMap, HashMap};
@@ -53,9 +53,9 @@ pub struct Checkpoint {
     pub named: Named,
     /// Counters.
     pub state: TrainState,
-    /// The tokenizer's own format.
-    pub tokenizer_json: String,
-    /// The painter file.
+    /// The tokenizer's own format, where sentences are learnt.
+    pub tokenizer_json: Option<String>,
+    /// The model file.
     pub model: Vec<u8>,
 }
 
@@ -105,8 +105,8 @@ pub fn save(checkpoints: &Path, step: u64, checkpoint: &Checkpoint) -> Result<Pa
     ]);
     let tensors = file::to_bytes(&checkpoint.named, metadata, false)
         .map_err(|error| RunError::encode(&path.join(TENSORS), &error))?;
-    let contents =
-        [(TENSORS, tensors.as_slice()), (TOKENIZER, checkpoint.tokenizer_json.as_bytes()), (MODEL, &checkpoint.model)];
+    let mut contents = vec![(TENSORS, tensors.as_slice()), (MODEL, &checkpoint.model)];
+    contents.extend(checkpoint.tokenizer_json.as_ref().map(|json| (TOKENIZER, json.as_bytes())));
     let files = contents.iter().map(|(name, bytes)| (name.to_string(), Sum::of(bytes))).collect();
     let manifest = Manifest { state: checkpoint.state.clone(), step, files };
     let manifest = serde_json::to_vec_pretty(&manifest).map_err(|error| RunError::encode(&path.join(STATE), &error))?;
@@ -115,7 +115,7 @@ pub fn save(checkpoints: &Path, step: u64, checkpoint: &Checkpoint) -> Result<Pa
     let write = || -> io::Result<()> {
         remove(&temporary)?;
         std::fs::create_dir(&temporary)?;
-        for (name, bytes) in contents {
+        for (name, bytes) in &contents {
             write_synced(&temporary.join(name), bytes)?;
         }
         write_synced(&temporary.join(STATE), &manifest)?;
@@ -174,8 +174,13 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
     let tensors = read_file(path, TENSORS, &manifest)?;
     let damaged = |name: &str, error: &dyn std::fmt::Display| RunError::damaged(path, format!("{name}: {error}"));
     let (named, _) = file::from_bytes(&tensors).map_err(|error| damaged(TENSORS, &error))?;
-    let tokenizer = read_file(path, TOKENIZER, &manifest)?;
-    let tokenizer_json = String::from_utf8(tokenizer).map_err(|error| damaged(TOKENIZER, &error))?;
+    let tokenizer_json = match manifest.files.contains_key(TOKENIZER) {
+        false => None,
+        true => {
+            let bytes = read_file(path, TOKENIZER, &manifest)?;
+            Some(String::from_utf8(bytes).map_err(|error| damaged(TOKENIZER, &error))?)
+        }
+    };
     let model = read_file(path, MODEL, &manifest)?;
     Ok(Checkpoint { named, state: manifest.state, tokenizer_json, model })
 }

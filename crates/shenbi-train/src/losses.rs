@@ -1,7 +1,108 @@
-//! Adversarial and contrastive losses. Logits and embeddings in, a scalar `[1]` out.
+//! Adversarial, matching and contrastive losses. Logits, features or embeddings in, a scalar `[1]` out.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use shenbi_nn::ops::softplus;
+use serde::{Deserialize, Serialize};
+use shenbi_nn::ops::{relu, softplus};
+
+/// The game between D and G, on D's logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Adversarial {
+    /// V(D, G) = E log D(x) + E log(1 - D(G(z))), D a sigmoid, for both (1406.2661, eq. 1).
+    Minimax,
+    /// The same for D; G maximises E log D(G(z)) (1406.2661, section 3).
+    NonSaturating,
+    /// Squared distances from 1 for real and 0 for generated; 1 for G (LSGAN, 1611.04076, eq. 9).
+    LeastSquares,
+    /// Differences of means (WGAN, 1701.07875, eq. 2 and 3).
+    Wasserstein,
+    /// Margins of one (1705.02894, eq. 3 and 4; SNGAN, 1802.05957, eq. 16 and 17).
+    Hinge,
+    /// Each real picture against a generated one: E softplus(worse - better) (RpGAN, 1807.00734; R3GAN, 2501.05441,
+    /// eq. 2).
+    Relativistic,
+}
+
+impl Adversarial {
+    /// D's loss.
+    ///
+    /// # Shapes
+    /// `[b]` each.
+    pub fn discriminator(self, real: Tensor<1>, fake: Tensor<1>) -> Tensor<1> {
+        match self {
+            Self::Minimax | Self::NonSaturating => softplus(real.neg()).mean() + softplus(fake).mean(),
+            Self::LeastSquares => {
+                (real.sub_scalar(1.0).powi_scalar(2).mean() + fake.powi_scalar(2).mean()).mul_scalar(0.5)
+            }
+            Self::Wasserstein => fake.mean() - real.mean(),
+            Self::Hinge => relu(real.neg().add_scalar(1.0)).mean() + relu(fake.add_scalar(1.0)).mean(),
+            Self::Relativistic => relativistic(real, fake),
+        }
+    }
+
+    /// G's loss; real: what D says of real pictures, which only the relativistic loss looks at.
+    ///
+    /// # Shapes
+    /// `[b]` each.
+    pub fn generator(self, real: Tensor<1>, fake: Tensor<1>) -> Tensor<1> {
+        match self {
+            Self::Minimax => softplus(fake).mean().neg(),
+            Self::NonSaturating => softplus(fake.neg()).mean(),
+            Self::LeastSquares => fake.sub_scalar(1.0).powi_scalar(2).mean().mul_scalar(0.5),
+            Self::Wasserstein | Self::Hinge => fake.mean().neg(),
+            Self::Relativistic => relativistic(fake, real),
+        }
+    }
+}
+
+/// Feature matching (1606.03498, section 3.1): the squared distance between the mean features of two batches, a mean
+/// over the features.
+///
+/// # Shapes
+/// `[b, n]` each.
+pub fn feature_matching(real: Tensor<2>, fake: Tensor<2>) -> Tensor<1> {
+    (real.mean_dim(0) - fake.mean_dim(0)).powi_scalar(2).mean()
+}
+
+/// Squared maximum mean discrepancy (generative moment matching, 1502.02761, eq. 3) under a sum of Gaussian kernels
+/// whose widths are fractions and multiples of the mean squared distance, which is taken as a constant.
+///
+/// # Shapes
+/// `[b, n]` each.
+pub fn mmd(real: Tensor<2>, fake: Tensor<2>) -> Tensor<1> {
+    let [b, _] = real.dims();
+    let all = Tensor::cat(vec![real, fake], 0); // [2b, n]
+    let squares = all.clone().powi_scalar(2).sum_dim(1); // [2b, 1]
+    let distances =
+        (squares.clone() + squares.transpose() - all.clone().matmul(all.transpose()).mul_scalar(2.0)).clamp_min(0.0); // [2b, 2b]
+    let width = distances.clone().without_autodiff().mean().add_scalar(1e-12);
+    let scaled = distances / width.unsqueeze();
+    let kernel = [0.25, 0.5, 1.0, 2.0, 4.0]
+        .map(|factor| scaled.clone().mul_scalar(-factor).exp())
+        .into_iter()
+        .reduce(|sum, kernel| sum + kernel)
+        .unwrap_or(scaled);
+    let block = |i: usize, j: usize| kernel.clone().slice([i * b..(i + 1) * b, j * b..(j + 1) * b]).mean();
+    block(0, 0) + block(1, 1) - block(0, 1).mul_scalar(2.0)
+}
+
+/// Cross entropy of class logits (AC-GAN, 1610.09585, eq. 3).
+///
+/// # Shapes
+/// logits: `[b, classes]`, class: one-hot, the same.
+pub fn cross_entropy(logits: Tensor<2>, class: Tensor<2>) -> Tensor<1> {
+    let [b, _] = logits.dims();
+    (activation::log_softmax(logits, 1) * class).sum().div_scalar(b as f64).neg()
+}
+
+/// LeCam regularisation (2104.03310, eq. 6): real pictures should not be far above the average of what D says of
+/// generated ones, nor generated ones far below that of real ones.
+///
+/// # Shapes
+/// `[b]` each; averages of D's logits over the past.
+pub fn lecam(real: Tensor<1>, fake: Tensor<1>, real_average: f64, fake_average: f64) -> Tensor<1> {
+    real.sub_scalar(fake_average).powi_scalar(2).mean() + fake.sub_scalar(real_average).powi_scalar(2).mean()
+}
 
 /// Relativistic pairing, one side: E softplus(worse - better) (RpGAN, 1807.00734; R3GAN, 2501.05441, eq. 2).
 ///

@@ -1,15 +1,19 @@
-//! Sample grids: the same prompts with the same noise, again and again, so that a person sees what changed.
+//! Sample grids: the same prompts or classes with the same noise, again and again, so that a person sees what changed.
 
 use std::path::Path;
 
 use shenbi_data::{DataError, Picture, convert, decode, rng, sheet};
+use shenbi_models::image::ImageModel;
+use shenbi_models::model::Model;
 use shenbi_models::text_to_image::painter::{Painter, PainterError};
 use shenbi_nn::weights;
 
-use crate::config::BrushRecipe;
-
 /// Pictures a prompt.
 const NOISES: usize = 4;
+/// Pictures a row, and rows, of a grid of pictures without prompts.
+const GRID: [usize; 2] = [10, 6];
+/// Rows of a grid by class, at most.
+const CLASSES: usize = 10;
 
 /// Why samples could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -26,27 +30,53 @@ pub enum SampleError {
 #[derive(Debug)]
 pub struct Samples {
     prompts: Vec<String>,
-    noise: Vec<Vec<f32>>,
+    seed: u64,
 }
 
 impl Samples {
-    /// `prompts`, each with the same four noises.
-    pub fn new(recipe: &BrushRecipe, prompts: Vec<String>) -> Self {
-        let noise = |i| noise(recipe.seed, "samples", i, recipe.noise);
-        Self { prompts, noise: (0..NOISES as u64).map(noise).collect() }
+    /// `prompts`, each with the same four noises; for a model without sentences, a grid, by class where there are any.
+    pub fn new(seed: u64, prompts: Vec<String>) -> Self {
+        Self { prompts, seed }
     }
 
-    /// Paints the grid with `painter` and writes it to `path` as PNG.
+    /// Makes the grid with `model` and writes it to `path` as PNG.
     ///
     /// # Errors
     /// A prompt cannot be encoded, or the file not be written.
-    pub fn write(&self, painter: &Painter, path: &Path) -> Result<(), SampleError> {
+    pub fn write(&self, model: &Model, path: &Path) -> Result<(), SampleError> {
+        let grid = match model {
+            Model::Painter(painter) => self.painted(painter)?,
+            Model::Image(model) => self.grid(model),
+        };
+        Ok(decode::write_png(path, &grid)?)
+    }
+
+    fn painted(&self, painter: &Painter) -> Result<Picture, PainterError> {
+        let noise = |i| noise(self.seed, "samples", i, painter.config.brush.noise);
+        let noises: Vec<_> = (0..NOISES as u64).map(noise).collect();
         let mut rows = Vec::with_capacity(self.prompts.len());
         for prompt in &self.prompts {
-            let pictures = self.noise.iter().map(|noise| paint(painter, prompt, noise));
+            let pictures = noises.iter().map(|noise| paint(painter, prompt, noise));
             rows.push((prompt.clone(), pictures.collect::<Result<Vec<_>, _>>()?));
         }
-        Ok(decode::write_png(path, &sheet::sheet(&rows, NOISES, None))?)
+        Ok(sheet::sheet(&rows, NOISES, None))
+    }
+
+    fn grid(&self, model: &ImageModel) -> Picture {
+        let [columns, rows] = GRID;
+        let made = |class: usize, count: usize| -> Vec<Picture> {
+            (0..count as u64).map(|i| make(model, class, &self.noise(model, i))).collect()
+        };
+        if model.config.classes.is_empty() {
+            return sheet::grid(&made(0, columns * rows), columns);
+        }
+        let classes = model.config.classes.iter().take(CLASSES).enumerate();
+        let rows: Vec<_> = classes.map(|(class, name)| (name.clone(), made(class, columns))).collect();
+        sheet::sheet(&rows, columns, None)
+    }
+
+    fn noise(&self, model: &ImageModel, i: u64) -> Vec<f32> {
+        noise(self.seed, "samples", i, model.config.network.noise())
     }
 }
 
@@ -64,4 +94,11 @@ pub fn paint(painter: &Painter, prompt: &str, noise: &[f32]) -> Result<Picture, 
     let ([height, width], channels) = (painter.config.brush.size, painter.config.brush.channels);
     let floats = weights::values(painter.paint(&[prompt], noise.to_vec())?).data; // [1, c, h, w]
     Ok(convert::from_floats(&floats, channels, height, width))
+}
+
+/// The picture of a class (ignored where there are none) with `noise`, alone in its batch like [`paint`]'s.
+pub fn make(model: &ImageModel, class: usize, noise: &[f32]) -> Picture {
+    let network = &model.config.network;
+    let floats = weights::values(model.paint(noise.to_vec(), &[class])).data; // [1, c, h, w]
+    convert::from_floats(&floats, network.channels(), network.size(), network.size())
 }

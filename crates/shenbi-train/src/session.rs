@@ -12,15 +12,17 @@ use std::time::Instant;
 use shenbi_data::Source;
 use shenbi_data::loader::{Loader, LoaderOptions};
 use shenbi_models::encoder::tokenizer::Tokenizer;
-use shenbi_models::text_to_image::painter::Painter;
+use shenbi_models::model::Model;
 
 use crate::budget::{Budget, Clock};
 use crate::checkpoint::{Checkpoint, FORMAT, TrainState};
-use crate::config::BrushRecipe;
+use crate::config::{BrushRecipe, Recipe, RunSettings};
 use crate::error::RunError;
+use crate::image::ImageTrainer;
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleError, Samples};
-use crate::text_to_image::{Devices, Losses, Phase, Trainer};
+use crate::text_to_image::BrushTrainer;
+use crate::trainer::{Devices, Losses, Phase, Steps, Trainer};
 use crate::watch::{Meter, Watch};
 
 /// Captions that the tokenizer learns from, at most.
@@ -60,7 +62,7 @@ pub enum Event<'a> {
 #[derive(Debug)]
 pub struct Outcome {
     /// The model as it stands.
-    pub painter: Painter,
+    pub model: Model,
     /// Pictures seen, earlier parts of the run included.
     pub images: u64,
     /// Steps taken, earlier parts of the run included.
@@ -124,10 +126,10 @@ impl From<SampleError> for TrainError {
 /// All that a session is given.
 pub struct Plan {
     /// The settings, complete.
-    pub recipe: BrushRecipe,
-    /// The pictures and captions.
+    pub recipe: Recipe,
+    /// The pictures, and their captions or classes.
     pub source: Arc<dyn Source>,
-    /// What the sample grids show.
+    /// Text to image: what the sample grids show.
     pub prompts: Vec<String>,
     /// Where the run is written.
     pub folder: RunFolder,
@@ -145,26 +147,27 @@ pub struct Plan {
 /// See [`TrainError`]. Whatever it is, the run folder's checkpoints are good.
 pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
     let Plan { recipe, source, prompts, mut folder, resume, devices, loader_threads } = plan;
-    check(&recipe, source.as_ref())?;
+    let run = recipe.run();
+    check(run, source.as_ref())?;
     let (resumed_from, resume) = resume.unzip();
     let start = resume.as_ref().map_or(0, |checkpoint| checkpoint.state.examples_consumed);
     let (mut trainer, earlier) = trainer(&recipe, source.as_ref(), &folder, resume, &devices)?;
     // With no checkpoint, what an earlier attempt logged is dropped as well.
-    folder.truncate_log(trainer.steps())?;
+    folder.truncate_log(trainer.steps().all())?;
     let mut loader = Loader::new(
         source,
         LoaderOptions {
-            batch: recipe.batch,
-            seed: recipe.seed,
-            flip: recipe.flip,
+            batch: run.batch,
+            seed: run.seed,
+            flip: run.flip,
             threads: loader_threads,
             start,
             ..LoaderOptions::default()
         },
     )?;
-    let samples = Samples::new(&recipe, prompts);
+    let samples = Samples::new(run.seed, prompts);
     let budget = Budget::new(&recipe);
-    let mut saved_step = resumed_from.is_some().then(|| trainer.steps());
+    let mut saved_step = resumed_from.is_some().then(|| trainer.steps().all());
     let mut watch = Watch::new(resumed_from);
     let mut meter = Meter::new(earlier);
     let mut clock = Clock::new(earlier);
@@ -172,17 +175,17 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
     let (mut last_sample, mut unreadable, mut before) = (None, 0, None);
 
     let stopped = loop {
-        let progress = budget.progress(&trainer, clock.seconds());
+        let progress = budget.progress(trainer.steps(), clock.seconds());
         if progress >= 1.0 {
             break false;
         }
         if stop.load(Ordering::Relaxed) {
             break true;
         }
-        let (phase, share) = budget.phase(&trainer, progress);
+        let (phase, share) = budget.phase(trainer.steps(), progress);
         if before == Some(Phase::Contrast) && phase == Phase::Gan {
-            save(&mut folder, &trainer, &loader, clock.seconds(), &mut watch, on_event)?;
-            (saved, saved_step) = (clock.seconds(), Some(trainer.steps()));
+            save(&mut folder, run, trainer.as_ref(), &loader, clock.seconds(), &mut watch, on_event)?;
+            (saved, saved_step) = (clock.seconds(), Some(trainer.steps().all()));
         }
         before = Some(phase);
 
@@ -191,43 +194,44 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
         meter.waited(asked.elapsed().as_secs_f64());
         let losses = trainer.step(&batch, phase, share).map_err(TrainError::Defect)?;
         clock.step();
-        watch.check(trainer.steps(), &losses)?;
+        watch.check(trainer.steps().all(), &losses)?;
 
-        let (now, images) = (clock.seconds(), trainer.images());
-        let speed = meter.add(&losses, recipe.batch, now);
-        let progress = budget.progress(&trainer, now);
+        let (now, images) = (clock.seconds(), trainer.steps().all() * run.batch as u64);
+        let speed = meter.add(&losses, run.batch, now);
+        let progress = budget.progress(trainer.steps(), now);
         let seconds_left = budget.seconds_left(images, now, speed);
         on_event(Event::Step { phase, images, progress, images_per_second: speed, seconds_left, losses: &losses });
         if now - logged >= LOG_SECONDS || progress >= 1.0 {
-            meter.write(&mut folder, phase, trainer.steps(), images, now)?;
+            meter.write(&mut folder, phase, trainer.steps().all(), images, now)?;
             logged = now;
             unreadable = warn_unreadable(&loader, unreadable, on_event);
         }
-        if phase == Phase::Gan && now - sampled >= recipe.sample_seconds {
+        if phase == Phase::Gan && now - sampled >= run.sample_seconds {
             let path = folder.sample_path(images);
-            samples.write(&trainer.painter(), &path)?;
+            samples.write(&trainer.model(), &path)?;
             on_event(Event::Sample(path.clone()));
             (sampled, last_sample) = (clock.seconds(), Some(path));
         }
-        if now - saved >= recipe.checkpoint_seconds {
-            save(&mut folder, &trainer, &loader, now, &mut watch, on_event)?;
-            (saved, saved_step) = (clock.seconds(), Some(trainer.steps()));
+        if now - saved >= run.checkpoint_seconds {
+            save(&mut folder, run, trainer.as_ref(), &loader, now, &mut watch, on_event)?;
+            (saved, saved_step) = (clock.seconds(), Some(trainer.steps().all()));
         }
     };
 
-    if saved_step != Some(trainer.steps()) {
-        save(&mut folder, &trainer, &loader, clock.seconds(), &mut watch, on_event)?;
+    let steps = trainer.steps().all();
+    if saved_step != Some(steps) {
+        save(&mut folder, run, trainer.as_ref(), &loader, clock.seconds(), &mut watch, on_event)?;
     }
     if !stopped {
-        let path = folder.sample_path(trainer.images());
-        samples.write(&trainer.painter(), &path)?;
+        let path = folder.sample_path(steps * run.batch as u64);
+        samples.write(&trainer.model(), &path)?;
         on_event(Event::Sample(path.clone()));
         last_sample = Some(path);
     }
     Ok(Outcome {
-        painter: trainer.painter(),
-        images: trainer.images(),
-        steps: trainer.steps(),
+        model: trainer.model(),
+        images: steps * run.batch as u64,
+        steps,
         seconds: clock.seconds(),
         stopped,
         run: folder.path().to_path_buf(),
@@ -277,69 +281,102 @@ pub fn train_tokenizer(recipe: &BrushRecipe, source: &dyn Source) -> Result<Toke
         .map_err(|error| TrainError::Defect(error.to_string()))
 }
 
-fn check(recipe: &BrushRecipe, source: &dyn Source) -> Result<(), TrainError> {
-    if recipe.kimg <= 0.0 && recipe.minutes <= 0.0 {
+fn check(run: &RunSettings, source: &dyn Source) -> Result<(), TrainError> {
+    if run.kimg <= 0.0 && run.minutes <= 0.0 {
         let message = "minutes and kimg are both 0: nothing would be trained; give one of them";
         return Err(TrainError::Setting(message.to_string()));
     }
-    if source.size() != [recipe.height, recipe.width] {
-        let ([h, w], BrushRecipe { height, width, .. }) = (source.size(), recipe);
+    if source.size() != [run.height, run.width] {
+        let ([h, w], RunSettings { height, width, .. }) = (source.size(), run);
         return Err(TrainError::Defect(format!("the data is {h}x{w}, the recipe {height}x{width}")));
     }
     Ok(())
 }
 
+/// The networks of a recipe, untrained.
+///
+/// # Errors
+/// The recipe's shapes do not fit, or the captions cannot be read.
+pub fn untrained(
+    recipe: &Recipe,
+    source: &dyn Source,
+    tokenizer_json: Option<&str>,
+    devices: &Devices,
+) -> Result<Box<dyn Trainer>, TrainError> {
+    Ok(match recipe {
+        Recipe::Brush(recipe) => {
+            let tokenizer = match tokenizer_json {
+                Some(json) => Tokenizer::from_json(json, recipe.max_tokens)
+                    .map_err(|error| TrainError::Setting(error.to_string()))?,
+                None => train_tokenizer(recipe, source)?,
+            };
+            let trainer = BrushTrainer::new(recipe, source.channels(), tokenizer, devices);
+            Box::new(trainer.map_err(TrainError::Setting)?)
+        }
+        Recipe::Image(recipe) => {
+            let trainer = ImageTrainer::new(recipe, source.channels(), source.classes(), devices);
+            Box::new(trainer.map_err(TrainError::Setting)?)
+        }
+    })
+}
+
 /// The networks, new or restored, and the seconds they have been trained.
 fn trainer(
-    recipe: &BrushRecipe,
+    recipe: &Recipe,
     source: &dyn Source,
     folder: &RunFolder,
     resume: Option<Checkpoint>,
     devices: &Devices,
-) -> Result<(Trainer, f64), TrainError> {
+) -> Result<(Box<dyn Trainer>, f64), TrainError> {
     let Some(Checkpoint { named, state, tokenizer_json, .. }) = resume else {
-        let tokenizer = train_tokenizer(recipe, source)?;
-        let trainer = Trainer::new(recipe, source.channels(), tokenizer, devices).map_err(TrainError::Setting)?;
-        return Ok((trainer, 0.0));
+        return Ok((untrained(recipe, source, None, devices)?, 0.0));
     };
     let mismatch = |message: String| TrainError::Mismatch { path: folder.path().join("config.toml"), message };
-    if state.recipe != recipe.recipe {
-        return Err(mismatch(format!("it is of recipe '{}', the run is '{}'", state.recipe, recipe.recipe)));
+    let run = recipe.run();
+    if state.recipe != run.recipe {
+        return Err(mismatch(format!("it is of recipe '{}', the run is '{}'", state.recipe, run.recipe)));
     }
-    let steps = state.contrast_steps + state.gan_steps;
-    if state.examples_consumed != steps * recipe.batch as u64 {
-        let found = state.examples_consumed.checked_div(steps).unwrap_or(0);
-        return Err(mismatch(format!("it was trained with batch = {found}, the settings say {}", recipe.batch)));
+    let steps = Steps { contrast: state.contrast_steps, gan: state.gan_steps };
+    if state.examples_consumed != steps.all() * run.batch as u64 {
+        let found = state.examples_consumed.checked_div(steps.all()).unwrap_or(0);
+        return Err(mismatch(format!("it was trained with batch = {found}, the settings say {}", run.batch)));
     }
-    let tokenizer =
-        Tokenizer::from_json(&tokenizer_json, recipe.max_tokens).map_err(|error| mismatch(error.to_string()))?;
-    let mut trainer = Trainer::new(recipe, source.channels(), tokenizer, devices).map_err(TrainError::Setting)?;
-    trainer.restore(&named, state.contrast_steps, state.gan_steps).map_err(|error| mismatch(error.to_string()))?;
+    let mut trainer = untrained(recipe, source, tokenizer_json.as_deref(), devices).map_err(|error| match error {
+        TrainError::Setting(message) => mismatch(message),
+        other => other,
+    })?;
+    trainer.restore(&named, steps).map_err(|error| mismatch(error.to_string()))?;
     Ok((trainer, state.elapsed_seconds))
 }
 
 /// Writes a checkpoint, unless what it would hold is no longer good.
 fn save(
     folder: &mut RunFolder,
-    trainer: &Trainer,
+    run: &RunSettings,
+    trainer: &dyn Trainer,
     loader: &Loader,
     seconds: f64,
     watch: &mut Watch,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<(), TrainError> {
-    let named = trainer.state();
-    watch.check_weights(trainer.steps(), &named)?;
-    let model = trainer.painter().to_bytes(true).map_err(|error| TrainError::Defect(error.to_string()))?;
-    let tokenizer_json = trainer.tokenizer.to_json().map_err(|error| TrainError::Defect(error.to_string()))?;
+    let (named, steps) = (trainer.state(), trainer.steps());
+    watch.check_weights(steps.all(), &named)?;
+    let defect = |error: &dyn std::fmt::Display| TrainError::Defect(error.to_string());
+    let model = trainer.model();
+    let tokenizer_json = match &model {
+        Model::Painter(painter) => Some(painter.tokenizer.to_json().map_err(|error| defect(&error))?),
+        Model::Image(_) => None,
+    };
+    let model = model.to_bytes(true).map_err(|error| defect(&error))?;
     let state = TrainState {
         format: FORMAT,
-        recipe: trainer.recipe.recipe.clone(),
-        contrast_steps: trainer.contrast_steps,
-        gan_steps: trainer.gan_steps,
+        recipe: run.recipe.clone(),
+        contrast_steps: steps.contrast,
+        gan_steps: steps.gan,
         examples_consumed: loader.position(),
         elapsed_seconds: seconds,
     };
-    let path = folder.save_checkpoint(trainer.steps(), &Checkpoint { named, state, tokenizer_json, model })?;
+    let path = folder.save_checkpoint(steps.all(), &Checkpoint { named, state, tokenizer_json, model })?;
     watch.saved(path.clone());
     on_event(Event::Checkpoint(path));
     Ok(())

@@ -9,7 +9,7 @@ use shenbi_nn::weights::Named;
 use crate::error::Result;
 use crate::run_folder::RunFolder;
 use crate::session::TrainError;
-use crate::text_to_image::{Losses, Phase};
+use crate::trainer::{Losses, Phase};
 
 /// A loss beyond this is no loss any more...
 const HUGE: f32 = 1e4;
@@ -21,7 +21,7 @@ const WINDOW: f64 = 10.0;
 /// Averages of the losses since the last line of the log, and the speed.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    sums: [(f64, u32); 8],
+    sums: Vec<(&'static str, f64, u32)>,
     /// Seconds and pictures of the last steps.
     recent: VecDeque<(f64, usize)>,
     speed: f64,
@@ -46,15 +46,15 @@ struct Line<'a> {
 impl Meter {
     /// start: seconds of training that earlier parts of the run took.
     pub(crate) fn new(start: f64) -> Self {
-        Self { sums: Default::default(), recent: VecDeque::new(), speed: 0.0, waited: 0.0, written: start }
+        Self { sums: Vec::new(), recent: VecDeque::new(), speed: 0.0, waited: 0.0, written: start }
     }
 
     /// Takes in a step that ended at `now` seconds; returns the speed in pictures a second.
     pub(crate) fn add(&mut self, losses: &Losses, batch: usize, now: f64) -> f64 {
-        for ((sum, count), (_, value)) in self.sums.iter_mut().zip(figures(losses)) {
-            if let Some(value) = value {
-                *sum += f64::from(value);
-                *count += 1;
+        for (name, value) in losses.iter() {
+            match self.sums.iter_mut().find(|(known, ..)| *known == name) {
+                Some((_, sum, count)) => (*sum, *count) = (*sum + f64::from(value), *count + 1),
+                None => self.sums.push((name, f64::from(value), 1)),
             }
         }
         self.recent.push_back((now, batch));
@@ -83,14 +83,10 @@ impl Meter {
         images: u64,
         seconds: f64,
     ) -> Result<()> {
-        let means =
-            std::mem::take(&mut self.sums).map(|(sum, count)| (count > 0).then(|| (sum / f64::from(count)) as f32));
-        let [d, g, contrast, contrast_fake, accuracy, margin, r1, r2] = means;
-        let losses = Losses { d, g, contrast, contrast_fake, accuracy, margin, r1, r2 };
-        for (name, value) in figures(&losses) {
-            if let Some(value) = value {
-                folder.scalar(&format!("loss/{name}"), step, value)?;
-            }
+        let means = std::mem::take(&mut self.sums).into_iter();
+        let losses: Losses = means.map(|(name, sum, count)| (name, (sum / f64::from(count)) as f32)).collect();
+        for (name, value) in losses.iter() {
+            folder.scalar(&format!("loss/{name}"), step, value)?;
         }
         folder.scalar("speed/images_per_second", step, self.speed as f32)?;
         let round = |value: f64| (value * 1000.0).round() / 1000.0;
@@ -101,21 +97,6 @@ impl Meter {
         let phase = phase.name();
         folder.log(&Line { step, phase, images, seconds, images_per_second, loader_share, losses })
     }
-}
-
-/// The figures of `losses` with their names, in the order of its fields.
-fn figures(losses: &Losses) -> [(&'static str, Option<f32>); 8] {
-    let Losses { d, g, contrast, contrast_fake, accuracy, margin, r1, r2 } = *losses;
-    [
-        ("d", d),
-        ("g", g),
-        ("contrast", contrast),
-        ("contrast_fake", contrast_fake),
-        ("accuracy", accuracy),
-        ("margin", margin),
-        ("r1", r1),
-        ("r2", r2),
-    ]
 }
 
 /// Stops a run that is lost, and knows the checkpoint to go back to.
@@ -143,12 +124,10 @@ impl Watch {
 
     /// Looks at the losses of a step.
     pub(crate) fn check(&mut self, step: u64, losses: &Losses) -> std::result::Result<(), TrainError> {
-        let lost =
-            |(name, value): (_, Option<f32>)| value.filter(|value| !value.is_finite()).map(|value| (name, value));
-        if let Some((name, value)) = figures(losses).into_iter().find_map(lost) {
+        if let Some((name, value)) = losses.iter().find(|(_, value)| !value.is_finite()) {
             return Err(self.diverged(step, format!("the loss '{name}' is {value}")));
         }
-        let huge = [losses.d, losses.g, losses.contrast, losses.contrast_fake].into_iter().flatten();
+        let huge = ["d", "g", "contrast", "contrast_fake"].into_iter().filter_map(|name| losses.get(name));
         let largest = huge.map(f32::abs).fold(0.0, f32::max);
         self.huge = if largest > HUGE { self.huge + 1 } else { 0 };
         if self.huge >= PATIENCE {
@@ -182,18 +161,17 @@ mod tests {
     #[test]
     fn the_meter_averages_and_times() {
         let mut meter = Meter::new(0.0);
-        let step = |d| Losses { d: Some(d), ..Losses::default() };
+        let step = |d| Losses::from_iter([("d", d)]);
         meter.add(&step(1.0), 8, 0.0);
         meter.add(&step(3.0), 8, 1.0);
         assert!((meter.add(&Losses::default(), 8, 2.0) - 8.0).abs() < 1e-9);
-        assert_eq!(meter.sums[0], (4.0, 2));
-        assert_eq!(meter.sums[1], (0.0, 0));
+        assert_eq!(meter.sums, [("d", 4.0, 2)]);
     }
 
     #[test]
     fn a_lost_run_is_told() {
         let mut watch = Watch { good: Some("runs/1/checkpoints/00000007".into()), huge: 0 };
-        let step = |d| Losses { d: Some(d), ..Losses::default() };
+        let step = |d| Losses::from_iter([("d", d)]);
         watch.check(1, &step(0.5)).unwrap();
         let error = watch.check(2, &step(f32::NAN)).unwrap_err().to_string();
         assert!(error.contains("'d' is NaN") && error.contains("00000007"), "{error}");

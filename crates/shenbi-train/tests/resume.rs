@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::tensor::Device;
 use shenbi_data::Source;
 use shenbi_data::scenes::{Level, Scenes, ScenesOptions, Split};
-use shenbi_train::config::BrushRecipe;
+use shenbi_train::config::Recipe;
 use shenbi_train::run_folder::RunFolder;
 use shenbi_train::session::{self, Event, Outcome, Plan, TrainError};
 use tempfile::tempdir;
 
 /// 20 steps: 6 of contrast, 14 of the GAN.
-fn tiny() -> BrushRecipe {
-    let mut recipe = BrushRecipe::default();
+fn tiny() -> Recipe {
+    let mut recipe = Recipe::default();
     let settings = "height=16 width=16 batch=8 kimg=0.16 pretrain=0.3 generator_width=8 discriminator_width=8 features=16 \
         noise=4 sentence=16 text_width=16 text_layers=1 vocabulary=300 max_tokens=16 warmup=4 penalty_every=4 augment=true \
         sample_seconds=1e9 checkpoint_seconds=1e9";
@@ -27,9 +27,10 @@ fn tiny() -> BrushRecipe {
     recipe
 }
 
-fn plan(recipe: &BrushRecipe, path: &Path) -> Plan {
-    let size = [recipe.height, recipe.width];
-    let options = ScenesOptions { size, level: Level::One, seed: recipe.seed, split: Split::Train };
+fn plan(recipe: &Recipe, path: &Path) -> Plan {
+    let run = recipe.run();
+    let size = [run.height, run.width];
+    let options = ScenesOptions { size, level: Level::One, seed: run.seed, split: Split::Train };
     let source: Arc<dyn Source> = Arc::new(Scenes::new(options).unwrap());
     let folder = if path.exists() {
         RunFolder::open(path).unwrap()
@@ -41,12 +42,23 @@ fn plan(recipe: &BrushRecipe, path: &Path) -> Plan {
     Plan { recipe: recipe.clone(), source, prompts, folder, resume, devices: Device::flex().into(), loader_threads: 1 }
 }
 
+/// The same with other settings.
+fn with(mut recipe: Recipe, settings: &str) -> Recipe {
+    for setting in settings.split_whitespace() {
+        match setting.strip_prefix("recipe=") {
+            Some(name) => recipe.run_mut().recipe = name.to_string(),
+            None => recipe.set_text(setting).unwrap(),
+        }
+    }
+    recipe
+}
+
 /// Runs until the step `stop_at`, or to the end.
-fn train(recipe: &BrushRecipe, path: &Path, stop_at: Option<u64>) -> Result<Outcome, TrainError> {
+fn train(recipe: &Recipe, path: &Path, stop_at: Option<u64>) -> Result<Outcome, TrainError> {
     let stop = AtomicBool::new(false);
     session::run(plan(recipe, path), &stop, &mut |event| {
         if let Event::Step { images, .. } = event
-            && stop_at == Some(images / recipe.batch as u64)
+            && stop_at == Some(images / recipe.run().batch as u64)
         {
             stop.store(true, Ordering::Relaxed);
         }
@@ -101,7 +113,7 @@ fn stopped_and_resumed_equals_uninterrupted_to_the_bit() {
     assert_eq!(hash(&whole), expected);
     // Another seed is another run.
     let other = parent.path().join("other");
-    train(&BrushRecipe { seed: 2, ..recipe }, &other, None).unwrap();
+    train(&with(recipe, "seed=2"), &other, None).unwrap();
     assert_ne!(hash(&other).0, expected.0);
 }
 
@@ -111,7 +123,7 @@ fn a_longer_budget_continues_the_gan() {
     let path = parent.path().join("run");
     let recipe = tiny();
     train(&recipe, &path, None).unwrap();
-    let outcome = train(&BrushRecipe { kimg: 0.24, ..recipe }, &path, None).unwrap();
+    let outcome = train(&with(recipe, "kimg=0.24"), &path, None).unwrap();
     assert_eq!(outcome.steps, 30);
     assert_eq!((hash(&path).1, hash(&path).2), (6, 24), "not back to the contrastive phase");
 }
@@ -141,10 +153,10 @@ fn other_settings_than_the_checkpoints_are_refused() {
     let recipe = tiny();
     train(&recipe, &path, Some(8)).unwrap();
     for (other, why) in [
-        (BrushRecipe { generator_width: 16, ..recipe.clone() }, "tensor '"),
-        (BrushRecipe { text_layers: 2, ..recipe.clone() }, "is missing"),
-        (BrushRecipe { batch: 4, ..recipe.clone() }, "batch = 8, the settings say 4"),
-        (BrushRecipe { recipe: "dfgan".into(), ..recipe.clone() }, "recipe 'brush', the run is 'dfgan'"),
+        (with(recipe.clone(), "generator_width=16"), "tensor '"),
+        (with(recipe.clone(), "text_layers=2"), "is missing"),
+        (with(recipe.clone(), "batch=4"), "batch = 8, the settings say 4"),
+        (with(recipe.clone(), "recipe=dfgan"), "recipe 'brush', the run is 'dfgan'"),
     ] {
         let before = hash(&path);
         let error = train(&other, &path, None).unwrap_err();
@@ -185,11 +197,11 @@ fn a_lost_run_names_the_last_good_checkpoint() {
 fn minutes_are_kept() {
     let parent = tempdir().unwrap();
     let path = parent.path().join("run");
-    let recipe = BrushRecipe { kimg: 0.0, minutes: 0.03, sample_seconds: 0.3, checkpoint_seconds: 0.5, ..tiny() };
+    let recipe = with(tiny(), "kimg=0.0 minutes=0.03 sample_seconds=0.3 checkpoint_seconds=0.5");
     let outcome = train(&recipe, &path, None).unwrap();
     assert!((1.8..3.5).contains(&outcome.seconds), "{}", outcome.seconds);
     assert!(std::fs::read_dir(path.join("samples")).unwrap().count() >= 2);
-    let none = BrushRecipe { kimg: 0.0, minutes: 0.0, ..tiny() };
+    let none = with(tiny(), "kimg=0.0 minutes=0.0");
     let error = train(&none, &parent.path().join("none"), None).unwrap_err().to_string();
     assert!(error.contains("minutes and kimg"), "{error}");
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shenbi_data::Source;
 use shenbi_data::folder::{Folder, FolderOptions};
 use shenbi_data::scenes::{Level, Scenes, ScenesOptions, Split, showcase};
-use shenbi_train::config::BrushRecipe;
+use shenbi_train::config::{Recipe, RunSettings};
 use shenbi_train::session::spread_captions;
 
 use crate::failure::Failure;
@@ -40,8 +40,10 @@ pub struct Summary {
     pub layout: String,
     /// Number of pictures; nothing for endless scenes.
     pub pictures: Option<u64>,
-    /// Number of captions.
+    /// Number of captions, where the recipe reads them.
     pub captions: Option<usize>,
+    /// Number of classes; 0 where there are none.
+    pub classes: usize,
     /// Pictures left out when opening; damaged ones show later.
     pub skipped: usize,
     /// Why the first of them was.
@@ -53,39 +55,43 @@ pub struct Summary {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = ["", "grey", "", "RGB", "RGBA"].get(self.channels).copied().unwrap_or_default();
-        match (self.pictures, self.captions) {
-            (Some(pictures), Some(captions)) => {
-                let Self { data, layout, skipped, .. } = self;
-                write!(f, "{data}: {pictures} pictures ({kind}) with {captions} captions, from {layout}")?;
-                match &self.first_skipped {
-                    Some(first) => write!(f, "; {skipped} skipped, the first: {first}"),
-                    None => write!(f, "; none skipped"),
-                }
-            }
-            _ => write!(f, "built-in scenes ({kind}), level {}, endless", self.layout),
+        let Self { data, layout, skipped, .. } = self;
+        let Some(pictures) = self.pictures else {
+            return write!(f, "built-in scenes ({kind}), level {layout}, endless");
+        };
+        write!(f, "{data}: {pictures} pictures ({kind})")?;
+        match (self.captions, self.classes) {
+            (Some(captions), _) => write!(f, " with {captions} captions, from {layout}")?,
+            (None, 0) => {}
+            (None, classes) => write!(f, " in {classes} classes, from {layout}")?,
+        }
+        match &self.first_skipped {
+            Some(first) => write!(f, "; {skipped} skipped, the first: {first}"),
+            None => write!(f, "; none skipped"),
         }
     }
 }
 
 impl Data {
     /// Opens what `recipe` names.
-    pub fn open(recipe: &BrushRecipe) -> Result<Self, Failure> {
-        if recipe.data == SCENES { Self::scenes(recipe) } else { Self::folder(recipe) }
+    pub fn open(recipe: &Recipe) -> Result<Self, Failure> {
+        if recipe.run().data == SCENES { Self::scenes(recipe.run()) } else { Self::folder(recipe) }
     }
 
-    fn scenes(recipe: &BrushRecipe) -> Result<Self, Failure> {
-        let level = values::level(&recipe.level).map_err(|error| Failure::usage(format!("level {error}")))?;
-        if !matches!(recipe.channels, 0 | 3) {
-            let message = format!("channels = {}: scenes have 3 (RGB); leave the setting out", recipe.channels);
+    fn scenes(run: &RunSettings) -> Result<Self, Failure> {
+        let level = values::level(&run.level).map_err(|error| Failure::usage(format!("level {error}")))?;
+        if !matches!(run.channels, 0 | 3) {
+            let message = format!("channels = {}: scenes have 3 (RGB); leave the setting out", run.channels);
             return Err(Failure::usage(message));
         }
-        let size = [recipe.height, recipe.width];
-        let scenes = Scenes::new(ScenesOptions { size, level, seed: recipe.seed, split: Split::Train })?;
+        let size = [run.height, run.width];
+        let scenes = Scenes::new(ScenesOptions { size, level, seed: run.seed, split: Split::Train })?;
         let summary = Summary {
             data: SCENES.to_string(),
-            layout: recipe.level.clone(),
+            layout: run.level.clone(),
             pictures: None,
             captions: None,
+            classes: 0,
             skipped: 0,
             first_skipped: None,
             channels: 3,
@@ -93,28 +99,33 @@ impl Data {
         Ok(Self { source: Arc::new(scenes), summary, level: Some(level) })
     }
 
-    fn folder(recipe: &BrushRecipe) -> Result<Self, Failure> {
-        let path = Path::new(&recipe.data);
+    fn folder(recipe: &Recipe) -> Result<Self, Failure> {
+        let run = recipe.run();
+        let path = Path::new(&run.data);
         if !path.exists() {
-            let message = format!("--data {}: no such folder or archive; give a path, or 'scenes'", recipe.data);
+            let message = format!("--data {}: no such folder or archive; give a path, or 'scenes'", run.data);
             return Err(Failure::Failed(message));
         }
-        let folder = Folder::open(
-            path,
-            &FolderOptions {
-                size: [recipe.height, recipe.width],
-                channels: (recipe.channels > 0).then_some(recipe.channels),
-                caption_columns: recipe.caption_columns.clone(),
-                template: recipe.template.clone(),
-                split: (!recipe.split.is_empty()).then(|| recipe.split.clone()),
-                ..FolderOptions::default()
-            },
-        )?;
+        let mut options = FolderOptions {
+            size: [run.height, run.width],
+            channels: (run.channels > 0).then_some(run.channels),
+            split: (!run.split.is_empty()).then(|| run.split.clone()),
+            ..FolderOptions::default()
+        };
+        match recipe {
+            Recipe::Brush(recipe) => {
+                options.caption_columns.clone_from(&recipe.caption_columns);
+                options.template.clone_from(&recipe.template);
+            }
+            Recipe::Image(_) => options.captions_required = false,
+        }
+        let folder = Folder::open(path, &options)?;
         let summary = Summary {
-            data: recipe.data.clone(),
+            data: run.data.clone(),
             layout: folder.layout().to_string(),
             pictures: Some(folder.count() as u64),
-            captions: Some(folder.all_captions().iter().map(Vec::len).sum()),
+            captions: matches!(recipe, Recipe::Brush(_)).then(|| folder.all_captions().iter().map(Vec::len).sum()),
+            classes: folder.classes().len(),
             skipped: folder.skipped().len(),
             first_skipped: folder.skipped().first().map(|s| format!("{}: {}", s.name, s.reason)),
             channels: Source::channels(&folder),

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
-use shenbi_train::text_to_image::Devices;
+use shenbi_train::trainer::Devices;
 
 use crate::failure::Failure;
 

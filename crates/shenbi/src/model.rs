@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use shenbi_models::model::Model;
 use shenbi_models::text_to_image::painter::Painter;
 use shenbi_train::checkpoint;
 
@@ -15,13 +16,24 @@ static BUILTIN: &[u8] = include_bytes!("../../../models/brush-scenes-64.safetens
 pub const BUILTIN_NAME: &str = "builtin";
 
 /// The model that `--model` names.
-pub fn load(name: &str, device: &Device) -> Result<Painter, Failure> {
+pub fn load(name: &str, device: &Device) -> Result<Model, Failure> {
     if name == BUILTIN_NAME {
-        return Painter::from_bytes(BUILTIN, device)
+        return Model::from_bytes(BUILTIN, device)
             .map_err(|error| Failure::Failed(format!("the built-in model: {error}")));
     }
     let path = checkpoint::model_path(Path::new(name))?;
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("--model {}: {error}", path.display()));
     let bytes = std::fs::read(&path).map_err(|error| failed(&error))?;
-    Painter::from_bytes(&bytes, device).map_err(|error| failed(&error))
+    Model::from_bytes(&bytes, device).map_err(|error| failed(&error))
+}
+
+/// The same, for what needs sentences.
+pub fn load_painter(name: &str, device: &Device) -> Result<Painter, Failure> {
+    match load(name, device)? {
+        Model::Painter(painter) => Ok(painter),
+        other => {
+            let message = format!("--model {name}: a model of the recipe {} paints no sentences", other.recipe());
+            Err(Failure::Failed(message))
+        }
+    }
 }

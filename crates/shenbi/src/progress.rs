@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use shenbi_train::session::Event;
-use shenbi_train::text_to_image::{Losses, Phase};
+use shenbi_train::trainer::{Losses, Phase};
 
 use crate::output;
 
@@ -129,24 +129,19 @@ impl Bar {
 
 /// The average of about the last twenty steps.
 fn smooth(old: &Losses, new: &Losses) -> Losses {
-    let mix = |old: Option<f32>, new: Option<f32>| new.map(|new| old.map_or(new, |old| old + (new - old) * 0.05));
-    Losses {
-        d: mix(old.d, new.d),
-        g: mix(old.g, new.g),
-        contrast: mix(old.contrast, new.contrast),
-        contrast_fake: mix(old.contrast_fake, new.contrast_fake),
-        accuracy: mix(old.accuracy, new.accuracy),
-        ..Losses::default()
-    }
+    let mix = |(name, new): (&'static str, f32)| (name, old.get(name).map_or(new, |old| old + (new - old) * 0.05));
+    // What this step did not compute stays as it was.
+    let kept = old.iter().filter(|(name, _)| new.get(name).is_none());
+    new.iter().map(mix).chain(kept).collect()
 }
 
 /// The losses that tell most; match: pictures whose caption is found among the batch's.
 fn describe(losses: &Losses, phase: Phase) -> String {
-    let figure = |name: &str, value: Option<f32>| value.map(|value| format!("{name} {value:.3}"));
-    let found = losses.accuracy.map(|share| format!("match {:.0}%", share * 100.0));
+    let figure = |shown: &str, name: &str| losses.get(name).map(|value| format!("{shown} {value:.3}"));
+    let found = losses.get("accuracy").map(|share| format!("match {:.0}%", share * 100.0));
     let figures = match phase {
-        Phase::Contrast => vec![figure("contrast", losses.contrast), found],
-        Phase::Gan => vec![figure("D", losses.d), figure("G", losses.g), found],
+        Phase::Contrast => vec![figure("contrast", "contrast"), found],
+        Phase::Gan => vec![figure("D", "d"), figure("G", "g"), figure("real", "real"), figure("fake", "fake"), found],
     };
     figures.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }

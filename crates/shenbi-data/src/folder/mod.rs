@@ -297,6 +297,14 @@ impl Source for Folder {
         Ok(self.captions(index).to_vec())
     }
 
+    fn class(&self, index: u64) -> Option<usize> {
+        usize::try_from(index).ok().and_then(|index| self.class(index))
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
     fn channels(&self) -> usize {
         self.channels
     }

@@ -4,16 +4,34 @@
 //!   ReLU; tanh at the end.
 //! - D: its mirror image, strided convolutions with batch norm and LeakyReLU 0.2; no norm in the first and last layer.
 //! - Weights from N(0, 0.02²), scales of norms from N(1, 0.02²).
-//! - Trained with the non-saturating loss, Adam at 2e-4 with beta1 0.5, and separate batches of real and generated
-//!   pictures for D's norms.
+//! - Trained with Adam at 2e-4 with beta1 0.5, and separate batches of real and generated pictures for D's norms.
+//!
+//! Deviations: noise is normal, where the paper's is uniform. By class, the one-hot class joins the noise (conditional
+//! GAN, 1411.1784), and D has one of the [`Head`]s. D's norms may be left out or be spectral, for losses and penalties
+//! of other papers.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use shenbi_nn::{BatchNorm, BatchStats, Conv2d, ConvTranspose2d, Init, NormMode, ops};
+use shenbi_nn::spectral::SpectralConv2d;
+use shenbi_nn::{BatchNorm, BatchStats, Conv2d, ConvTranspose2d, Init, Linear, NormMode, ops};
+
+use super::{Answer, Head};
 
 const SLOPE: f64 = 0.2;
 const STD: f32 = 0.02;
+
+/// The discriminator's normalisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Norm {
+    /// Batch norm, the paper's.
+    Batch,
+    /// Spectral norm of every layer (1802.05957).
+    Spectral,
+    /// None, with biases.
+    None,
+}
 
 /// Shapes of the two networks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,11 +45,17 @@ pub struct DcganConfig {
     pub noise: usize,
     /// Channels of the layers next to the picture; they double with each halving of the size.
     pub width: usize,
+    /// Number of classes; 0 for none.
+    pub classes: usize,
+    /// How D learns of them.
+    pub head: Head,
+    /// D's normalisation.
+    pub norm: Norm,
 }
 
 impl Default for DcganConfig {
     fn default() -> Self {
-        Self { size: 64, channels: 3, noise: 100, width: 64 }
+        Self { size: 64, channels: 3, noise: 100, width: 64, classes: 0, head: Head::None, norm: Norm::Batch }
     }
 }
 
@@ -51,6 +75,9 @@ impl DcganConfig {
                 return Err(format!("{name} {value}: expected 1 to {most}"));
             }
         }
+        if self.classes == 0 && self.head != Head::None {
+            return Err("a head for classes, but no classes".to_string());
+        }
         Ok((self.size / 4).ilog2() as usize)
     }
 
@@ -63,7 +90,7 @@ impl DcganConfig {
 /// Noise to picture.
 #[derive(Module, Debug)]
 pub struct Generator {
-    /// From `[b, noise, 1, 1]` to 4x4, then 4x4 kernels of stride 2.
+    /// From `[b, noise + classes, 1, 1]` to 4x4, then 4x4 kernels of stride 2.
     pub ups: Vec<ConvTranspose2d>,
     /// After all but the last.
     pub norms: Vec<BatchNorm>,
@@ -79,7 +106,7 @@ impl Generator {
             let shape = layer.weight.dims();
             ConvTranspose2d { weight: init.normal(shape, STD), ..layer }
         };
-        let mut ups = vec![layer(config.noise, config.channels_at(stages), 1, 0)];
+        let mut ups = vec![layer(config.noise + config.classes, config.channels_at(stages), 1, 0)];
         for level in (1..=stages).rev() {
             ups.push(layer(config.channels_at(level), config.channels_at(level - 1), 2, 1));
         }
@@ -88,10 +115,11 @@ impl Generator {
     }
 
     /// # Shapes
-    /// noise: `[b, noise]`, returns `[b, channels, size, size]` in [-1, 1].
-    pub fn forward(&self, noise: Tensor<2>, mode: &mut NormMode) -> Tensor<4> {
-        let [b, n] = noise.dims();
-        let mut x = noise.reshape([b, n, 1, 1]);
+    /// noise: `[b, noise]`, class: one-hot `[b, classes]`, returns `[b, channels, size, size]` in [-1, 1].
+    pub fn forward(&self, noise: Tensor<2>, class: Option<Tensor<2>>, mode: &mut NormMode) -> Tensor<4> {
+        let input = Tensor::cat(std::iter::once(noise).chain(class).collect(), 1);
+        let [b, n] = input.dims();
+        let mut x = input.reshape([b, n, 1, 1]);
         for (up, norm) in self.ups.iter().zip(&self.norms) {
             x = norm.forward_leaky(up.forward(x), 0.0, mode);
         }
@@ -110,9 +138,13 @@ impl Generator {
 #[derive(Module, Debug)]
 pub struct Discriminator {
     /// 4x4 kernels of stride 2, then 4x4 to one logit.
-    pub downs: Vec<Conv2d>,
-    /// After all but the first and the last.
+    pub downs: Vec<SpectralConv2d>,
+    /// Batch norms after all but the first and the last, or none.
     pub norms: Vec<BatchNorm>,
+    /// Class to the direction that the summed features are projected on.
+    pub project: Option<Linear>,
+    /// Summed features to class logits.
+    pub classify: Option<Linear>,
 }
 
 impl Discriminator {
@@ -121,30 +153,76 @@ impl Discriminator {
     pub fn new(config: &DcganConfig, init: &mut Init) -> Result<Self, String> {
         let stages = config.stages()?;
         let mut layer = |inputs, outputs, stride, padding| {
-            let layer = Conv2d::new(inputs, outputs, 4, stride, padding, 1.0, &mut *init).without_bias();
+            let layer = Conv2d::new(inputs, outputs, 4, stride, padding, 1.0, &mut *init);
             let shape = layer.weight.dims();
-            Conv2d { weight: init.normal(shape, STD), ..layer }
+            let layer = Conv2d { weight: init.normal(shape, STD), ..layer };
+            let layer = if config.norm == Norm::Batch { layer.without_bias() } else { layer };
+            SpectralConv2d::new(layer, config.norm == Norm::Spectral, &mut *init)
         };
         let mut downs: Vec<_> =
             (1..=stages).map(|level| layer(config.channels_at(level - 1), config.channels_at(level), 2, 1)).collect();
-        downs.push(layer(config.channels_at(stages), 1, 1, 0));
-        let norms = (2..=stages).map(|level| BatchNorm::new(config.channels_at(level), STD, init)).collect();
-        Ok(Self { downs, norms })
+        let last = config.channels_at(stages);
+        downs.push(layer(last, 1, 1, 0));
+        let normed = if config.norm == Norm::Batch { 2..stages + 1 } else { 0..0 };
+        let norms = normed.map(|level| BatchNorm::new(config.channels_at(level), STD, init)).collect();
+        let project = (config.head == Head::Projection).then(|| Linear::without_bias(config.classes, last, 0.1, init));
+        let classify = (config.head == Head::Auxiliary).then(|| Linear::new(last, config.classes, 0.5, init));
+        Ok(Self { downs, norms, project, classify })
     }
 
     /// # Shapes
-    /// x: `[b, channels, size, size]`, returns `[b]`, f32.
-    pub fn forward(&self, x: Tensor<4>, mode: &mut NormMode) -> Tensor<1> {
+    /// x: `[b, channels, size, size]`, class: one-hot `[b, classes]`.
+    pub fn forward(&self, x: Tensor<4>, class: Option<Tensor<2>>, mode: &mut NormMode) -> Answer {
         let [b, _, _, _] = x.dims();
+        let last = self.downs.len() - 1;
         let mut x = x;
-        for (i, down) in self.downs.iter().enumerate() {
-            x = match i.checked_sub(1).map(|i| self.norms.get(i)) {
+        for (i, down) in self.downs.iter().take(last).enumerate() {
+            x = match i.checked_sub(1).and_then(|i| self.norms.get(i)) {
+                Some(norm) => norm.forward_leaky(down.forward_leaky(x, 1.0), SLOPE, mode),
                 None => down.forward_leaky(x, SLOPE),
-                Some(Some(norm)) => norm.forward_leaky(down.forward(x), SLOPE, mode),
-                Some(None) => down.forward(x),
             };
         }
-        ops::to_f32(x.reshape([b]))
+        let logit = ops::to_f32(self.downs[last].forward_leaky(x.clone(), 1.0).reshape([b]));
+        let features = summed(x); // [b, c]
+        let logit = match (&self.project, class) {
+            (Some(project), Some(class)) => logit + (project.forward(class) * features.clone()).sum_dim(1).reshape([b]),
+            _ => logit,
+        };
+        let classes = self.classify.as_ref().map(|classify| classify.forward(features.clone()));
+        Answer { logit, features, classes }
+    }
+
+    /// The logit and its derivative along `dx`, `[b]` each. Batch norm uses the batch's own statistics.
+    pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>, class: Option<Tensor<2>>) -> (Tensor<1>, Tensor<1>) {
+        let [b, _, _, _] = x.dims();
+        let last = self.downs.len() - 1;
+        let (mut x, mut dx) = (x, dx);
+        for (i, down) in self.downs.iter().take(last).enumerate() {
+            (x, dx) = match i.checked_sub(1).and_then(|i| self.norms.get(i)) {
+                Some(norm) => {
+                    let (x, dx) = down.forward_tangent(x, dx, 1.0);
+                    norm.forward_tangent(x, dx, SLOPE)
+                }
+                None => down.forward_tangent(x, dx, SLOPE),
+            };
+        }
+        let (y, dy) = self.downs[last].forward_tangent(x.clone(), dx.clone(), 1.0);
+        let (y, dy) = (ops::to_f32(y.reshape([b])), ops::to_f32(dy.reshape([b])));
+        match (&self.project, class) {
+            (Some(project), Some(class)) => {
+                let direction = project.forward(class); // [b, c]
+                let on = |x| (direction.clone() * summed(x)).sum_dim(1).reshape([b]);
+                (y + on(x), dy + on(dx))
+            }
+            _ => (y, dy),
+        }
+    }
+
+    /// One step of power iteration, where the norm is spectral.
+    #[must_use]
+    pub fn refreshed(mut self) -> Self {
+        self.downs = self.downs.into_iter().map(SpectralConv2d::refreshed).collect();
+        self
     }
 
     /// Moves the running statistics towards those of a training batch.
@@ -153,4 +231,10 @@ impl Discriminator {
         self.norms = self.norms.into_iter().zip(seen).map(|(norm, seen)| norm.with_running(seen, momentum)).collect();
         self
     }
+}
+
+/// Sum over the pixels, in f32: `[b, c, h, w]` to `[b, c]`.
+fn summed(x: Tensor<4>) -> Tensor<2> {
+    let [b, c, h, w] = x.dims();
+    ops::to_f32(x).reshape([b, c, h * w]).sum_dim(2).reshape([b, c])
 }

@@ -1,4 +1,5 @@
 //! From a sentence to a picture.
 
 pub mod brush;
+pub mod dfgan;
 pub mod painter;

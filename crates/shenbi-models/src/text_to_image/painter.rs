@@ -12,9 +12,7 @@ use shenbi_nn::{Init, NormMode, file};
 use super::brush::{BrushConfig, Generator, SizeError};
 use crate::encoder::text::{TextConfig, TextEncoder};
 use crate::encoder::tokenizer::{Tokenizer, TokenizerError};
-
-/// Version of the file's layout.
-const FORMAT: &str = "1";
+use crate::model::FORMAT;
 
 /// What a model file says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +80,15 @@ impl Painter {
     /// The bytes are no such model; the message says in what way.
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self, PainterError> {
         let (named, metadata) = file::from_bytes(bytes)?;
+        Self::from_named(&named, &metadata, device)
+    }
+
+    /// The model of a file's tensors and metadata.
+    pub(crate) fn from_named(
+        named: &Named,
+        metadata: &HashMap<String, String>,
+        device: &Device,
+    ) -> Result<Self, PainterError> {
         let get = |key: &str| {
             let absent =
                 || PainterError::Metadata(format!("no '{key}' in the file's metadata: not a model of this program"));
@@ -97,7 +104,7 @@ impl Painter {
         let config: PainterConfig = serde_json::from_str(get("config")?)
             .map_err(|error| PainterError::Metadata(format!("the file's config is damaged: {error}")))?;
         let tokenizer = Tokenizer::from_json(get("tokenizer")?, config.text.max_tokens)?;
-        Self::from_parts(config, tokenizer, &named, device)
+        Self::from_parts(config, tokenizer, named, device)
     }
 
     /// The model of named tensors (`generator.*` and `text.*`).

@@ -104,7 +104,7 @@ struct Report<'a> {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     let device = device::open("--device", &args.device)?;
-    let painter = model::load(&args.model, &device)?;
+    let painter = model::load_painter(&args.model, &device)?;
     let rows =
         if args.data == "scenes" { scenes(&args, &painter, &device)? } else { folder(&args, &painter, &device)? };
     if args.json {

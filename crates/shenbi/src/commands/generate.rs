@@ -1,4 +1,6 @@
-//! `shenbi generate`: prompts to pictures.
+//! `shenbi generate`: prompts, or classes, or noise alone, to pictures.
+
+mod subject;
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -7,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use shenbi_data::{Picture, decode, sheet};
+use shenbi_models::model::Model;
 use shenbi_models::text_to_image::painter::Painter;
 use shenbi_train::samples::{noise, paint};
+use subject::Subject;
 
 use crate::failure::Failure;
 use crate::{device, model, output};
@@ -23,9 +27,10 @@ Examples:
   shenbi generate \"a small red star above a large blue house\"
   shenbi generate \"绿色圆形在黄色背景上\" -n 8 --seed 7
   shenbi generate \"a red potion\" --model runs/00001-brush-potions --out potion.png
-  cat prompts.txt | shenbi generate - --out pictures --json";
+  cat prompts.txt | shenbi generate - --out pictures --json
+  shenbi generate --model runs/00002-r3gan-cifar10 --class cat --class dog -n 16 --out animals.png";
 
-/// Paints each prompt and prints the paths of the PNG files it writes.
+/// Paints prompts, or what else a model makes, and prints the paths of the PNG files it writes.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -35,7 +40,13 @@ pub struct Args {
     /// builtin, a run folder, a checkpoint folder or a model file
     #[arg(long, value_name = "MODEL", default_value = model::BUILTIN_NAME)]
     model: String,
-    /// Pictures of each prompt
+    /// What to make with a model by class (repeatable) [default: each class]
+    #[arg(long = "class", value_name = "CLASS")]
+    classes: Vec<String>,
+    /// Noise beyond this is drawn again, for more typical pictures and fewer kinds of them, as in 0.7
+    #[arg(long, value_name = "SIZE", value_parser = subject::truncation)]
+    truncation: Option<f32>,
+    /// Pictures of each prompt or class
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     number: u64,
     /// Another seed, another picture of the same prompt
@@ -55,9 +66,10 @@ pub struct Args {
 #[derive(Serialize)]
 struct Painted {
     path: PathBuf,
-    prompt: String,
+    #[serde(flatten)]
+    subject: Subject,
     seed: u64,
-    /// Which of the prompt's pictures.
+    /// Which of the pictures of this prompt or class.
     index: u64,
 }
 
@@ -70,43 +82,46 @@ struct Report {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
+    // What cannot be right with any model is refused before one is loaded.
     let prompts = prompts(&args.prompts)?;
     let device = device::open("--device", &args.device)?;
-    let painter = model::load(&args.model, &device)?;
-    warn_of_long_prompts(&painter, &prompts)?;
+    let model = model::load(&args.model, &device)?;
+    let subjects = subject::subjects(&model, prompts, &args.classes)?;
+    if let Model::Painter(painter) = &model {
+        warn_of_long_prompts(painter, &subjects)?;
+    }
     let to_file = args.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
     let folder = if to_file { parent(&args.out) } else { &args.out };
     std::fs::create_dir_all(folder).map_err(|error| {
         Failure::Failed(format!("--out {}: {error}; choose a folder that you may write to", args.out.display()))
     })?;
 
-    let total = args.number.saturating_mul(prompts.len() as u64);
+    let total = args.number.saturating_mul(subjects.len() as u64);
     let mut report = Report { model: args.model.clone(), pictures: Vec::new(), sheet: None };
     let mut cells: Vec<(String, Picture)> = Vec::new();
-    for prompt in &prompts {
+    for subject in &subjects {
         for index in 0..args.number {
-            let noise = noise(args.seed, "generate", index, painter.config.brush.noise);
-            let picture = paint(&painter, prompt, &noise)?;
+            let picture = subject::make(&model, subject, args.seed, index, args.truncation)?;
             if !to_file {
-                let stem = stem(prompt, args.seed, (args.number > 1).then_some(index));
+                let stem = stem(&subject.label(), args.seed, (args.number > 1).then_some(index));
                 let path = write_new(folder, &stem, &picture)?;
                 if !args.json {
                     output::line(&path.display().to_string())?;
                 }
-                report.pictures.push(Painted { path, prompt: prompt.clone(), seed: args.seed, index });
+                report.pictures.push(Painted { path, subject: subject.clone(), seed: args.seed, index });
             }
             if cells.len() < ON_SHEET {
-                cells.push((prompt.clone(), picture));
+                cells.push((subject.label(), picture));
             }
         }
     }
 
     if to_file && total == 1 {
         decode::write_png(&args.out, &cells[0].1)?;
-        let prompt = prompts[0].clone();
-        report.pictures.push(Painted { path: args.out.clone(), prompt, seed: args.seed, index: 0 });
+        let subject = subjects[0].clone();
+        report.pictures.push(Painted { path: args.out.clone(), subject, seed: args.seed, index: 0 });
     } else if total > 1 {
-        let sheet = sheet_of(&cells, args.number, &prompts);
+        let sheet = sheet_of(&cells, args.number, &subjects);
         let path = if to_file {
             decode::write_png(&args.out, &sheet)?;
             args.out.clone()
@@ -131,11 +146,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 /// The prompts, `-` replaced by the lines of standard input.
 fn prompts(given: &[String]) -> Result<Vec<String>, Failure> {
-    if given.is_empty() {
-        return Err(Failure::usage(
-            "no prompt; say what to paint, as in: shenbi generate \"a red circle on a blue background\"",
-        ));
-    }
     let mut prompts = Vec::new();
     for prompt in given {
         if prompt == "-" {
@@ -153,14 +163,15 @@ fn prompts(given: &[String]) -> Result<Vec<String>, Failure> {
             prompts.push(prompt.clone());
         }
     }
-    if prompts.is_empty() {
+    if prompts.is_empty() && !given.is_empty() {
         return Err(Failure::usage("no prompt on standard input; give one a line"));
     }
     Ok(prompts)
 }
 
-fn warn_of_long_prompts(painter: &Painter, prompts: &[String]) -> Result<(), Failure> {
-    let tokens = painter.tokenizer.encode(prompts).map_err(|error| Failure::Failed(error.to_string()))?;
+fn warn_of_long_prompts(painter: &Painter, subjects: &[Subject]) -> Result<(), Failure> {
+    let prompts: Vec<String> = subjects.iter().map(Subject::label).collect();
+    let tokens = painter.tokenizer.encode(&prompts).map_err(|error| Failure::Failed(error.to_string()))?;
     for (prompt, _) in prompts.iter().zip(&tokens.truncated).filter(|(_, truncated)| **truncated) {
         let (length, begin): (usize, String) = (prompt.chars().count(), prompt.chars().take(24).collect());
         let most = painter.config.text.max_tokens;
@@ -172,15 +183,19 @@ fn warn_of_long_prompts(painter: &Painter, prompts: &[String]) -> Result<(), Fai
 }
 
 /// Pictures with their prompts; of a single prompt, without repeating it.
-fn sheet_of(cells: &[(String, Picture)], number: u64, prompts: &[String]) -> Picture {
+fn sheet_of(cells: &[(String, Picture)], number: u64, subjects: &[Subject]) -> Picture {
+    if let [Subject::Any { .. }] = subjects {
+        let pictures: Vec<Picture> = cells.iter().map(|(_, picture)| picture.clone()).collect();
+        return sheet::grid(&pictures, (cells.len() as f64).sqrt().ceil() as usize);
+    }
     if number == 1 {
         let columns = if cells.len() <= 4 { cells.len() } else { (cells.len() as f64).sqrt().ceil() as usize };
         return sheet::labelled(cells, columns.min(8));
     }
     let rows: Vec<(String, Vec<Picture>)> = cells
         .chunks(usize::try_from(number).unwrap_or(ON_SHEET))
-        .zip(prompts)
-        .map(|(cells, prompt)| (prompt.clone(), cells.iter().map(|(_, picture)| picture.clone()).collect()))
+        .zip(subjects)
+        .map(|(cells, subject)| (subject.label(), cells.iter().map(|(_, picture)| picture.clone()).collect()))
         .collect();
     sheet::sheet(&rows, number.min(8) as usize, None)
 }

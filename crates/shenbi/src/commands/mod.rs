@@ -4,6 +4,7 @@ pub mod data;
 pub mod evaluate;
 pub mod generate;
 pub mod train;
+pub mod watch;
 
 use crate::failure::Failure;
 
@@ -16,6 +17,8 @@ pub enum Command {
     Generate(generate::Args),
     /// Score a model: attributes of scenes, or R-precision on a folder
     Evaluate(evaluate::Args),
+    /// Show a run in the terminal: its curves and samples, while it trains or after
+    Watch(watch::Args),
     /// Look at data sets, or make one
     #[command(subcommand, after_help = data::EXAMPLES)]
     Data(data::Command),
@@ -28,6 +31,7 @@ impl Command {
             Self::Train(args) => train::run(*args, threads),
             Self::Generate(args) => generate::run(args),
             Self::Evaluate(args) => evaluate::run(args),
+            Self::Watch(args) => watch::run(args),
             Self::Data(command) => command.run(),
         }
     }

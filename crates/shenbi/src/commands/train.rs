@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use shenbi_train::atomic::write_atomic;
-use shenbi_train::config::BrushRecipe;
+use shenbi_train::config::Recipe;
 use shenbi_train::error::RunError;
 use shenbi_train::run_folder::RunFolder;
-use shenbi_train::session::{self, Plan, train_tokenizer};
-use shenbi_train::text_to_image::{Devices, Trainer};
+use shenbi_train::session::{self, Plan, TrainError, untrained};
+use shenbi_train::trainer::Devices;
 
 use crate::data_source::{Data, Summary};
 use crate::device::Flags as DeviceFlags;
@@ -100,7 +100,7 @@ pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
     }
     let plan = Plan {
         source: data.source.clone(),
-        prompts: data.sample_prompts()?,
+        prompts: if matches!(recipe, Recipe::Brush(_)) { data.sample_prompts()? } else { Vec::new() },
         folder,
         resume,
         devices,
@@ -119,7 +119,7 @@ pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
 }
 
 /// The settings, data and folder of a run that goes on.
-fn resumed(args: &Args, run: &Path) -> Result<(BrushRecipe, Data, Option<RunFolder>), Failure> {
+fn resumed(args: &Args, run: &Path) -> Result<(Recipe, Data, Option<RunFolder>), Failure> {
     let fixed = args.settings.fixed_when_resuming().or(args.out.as_ref().map(|_| "--out"));
     if let Some(flag) = fixed {
         return Err(Failure::usage(format!(
@@ -131,7 +131,7 @@ fn resumed(args: &Args, run: &Path) -> Result<(BrushRecipe, Data, Option<RunFold
     let folder = RunFolder::open(run)?;
     let text = folder.config_toml()?;
     let config = folder.path().join("config.toml");
-    let mut recipe = BrushRecipe::from_toml(&text)
+    let mut recipe = Recipe::from_toml(&text)
         .map_err(|error| Failure::Failed(format!("{}: {error}; restore it, or start a new run", config.display())))?;
     args.settings.lengthen(&mut recipe)?;
     let data = Data::open(&recipe)?;
@@ -143,7 +143,7 @@ fn resumed(args: &Args, run: &Path) -> Result<(BrushRecipe, Data, Option<RunFold
 }
 
 /// A new run folder: the one asked for, or the next number under `runs/`.
-fn create(out: Option<&Path>, recipe: &BrushRecipe) -> Result<RunFolder, Failure> {
+fn create(out: Option<&Path>, recipe: &Recipe) -> Result<RunFolder, Failure> {
     let config = recipe.to_toml();
     if let Some(out) = out {
         return RunFolder::create(out, &config).map_err(|error| match error {
@@ -151,11 +151,12 @@ fn create(out: Option<&Path>, recipe: &BrushRecipe) -> Result<RunFolder, Failure
             other => other.into(),
         });
     }
-    let data = Path::new(&recipe.data).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let data =
+        Path::new(&recipe.run().data).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let data: String = data.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).take(40).collect();
     let mut attempts = 0;
     loop {
-        let path = RunFolder::next(Path::new(RUNS), &format!("{}-{data}", recipe.recipe));
+        let path = RunFolder::next(Path::new(RUNS), &format!("{}-{data}", recipe.run().recipe));
         match RunFolder::create(&path, &config) {
             // Another run took the number at this moment.
             Err(RunError::AlreadyARun(_) | RunError::InUse(_)) if attempts < 20 => attempts += 1,
@@ -166,7 +167,7 @@ fn create(out: Option<&Path>, recipe: &BrushRecipe) -> Result<RunFolder, Failure
 
 #[derive(Serialize)]
 struct DryRun<'a> {
-    settings: &'a BrushRecipe,
+    settings: &'a Recipe,
     parameters: Parameters,
     data: &'a Summary,
 }
@@ -178,9 +179,11 @@ struct Parameters {
     text: usize,
 }
 
-fn dry_run(args: &Args, recipe: &BrushRecipe, data: &Data, devices: &Devices) -> Result<(), Failure> {
-    let tokenizer = train_tokenizer(recipe, data.source.as_ref())?;
-    let trainer = Trainer::new(recipe, data.source.channels(), tokenizer, devices).map_err(Failure::Usage)?;
+fn dry_run(args: &Args, recipe: &Recipe, data: &Data, devices: &Devices) -> Result<(), Failure> {
+    let trainer = untrained(recipe, data.source.as_ref(), None, devices).map_err(|error| match error {
+        TrainError::Setting(message) => Failure::Usage(message),
+        other => other.into(),
+    })?;
     let state = trainer.state();
     let count = |network: &str| {
         let of_network = state.iter().filter(|(name, _)| name.split('.').next() == Some(network));

@@ -9,3 +9,4 @@ mod interrupt;
 mod machine;
 mod support;
 mod train;
+mod watch;

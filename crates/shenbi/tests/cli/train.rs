@@ -1,6 +1,6 @@
 use std::fs;
 
-use shenbi_train::config::BrushRecipe;
+use shenbi_train::config::Recipe;
 
 use crate::support::{TINY, discs, picture, run, run_with, trained};
 
@@ -51,10 +51,10 @@ fn transparent_pictures_train_and_come_out_transparent() {
     let run_folder = folder.join("runs/00001-brush-my-discs");
     assert_eq!(ran.paths(folder), [run_folder.join("painted.png")]);
     let config = fs::read_to_string(run_folder.join("config.toml")).unwrap();
-    let recipe = BrushRecipe::from_toml(&config).unwrap();
-    assert!(recipe.augment && recipe.channels == 4, "{config}");
+    let Recipe::Brush(recipe) = Recipe::from_toml(&config).unwrap() else { panic!("{config}") };
+    assert!(recipe.augment && recipe.run.channels == 4, "{config}");
     let data = folder.join("my discs").canonicalize().unwrap();
-    assert_eq!(recipe.data, data.to_str().unwrap(), "found from anywhere");
+    assert_eq!(recipe.run.data, data.to_str().unwrap(), "found from anywhere");
 
     let ran = run_with(folder, "generate 红色的圆盘 --model runs/00001-brush-my-discs", &["a blue disc"]).good();
     let [red, _, sheet] = ran.paths(folder).try_into().unwrap();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use shenbi_data::{decode, sheet};
+use shenbi_models::model::Model;
 use shenbi_train::session::Outcome;
 
 use crate::commands::generate::paint_all;
@@ -36,18 +37,28 @@ pub fn report(outcome: &Outcome, data: &Data, json: bool) -> Result<(), Failure>
     if outcome.stopped {
         output::note(&format!("stopped after {time} and {kimg:.1} kimg; resume with: shenbi train --resume {run}"));
     } else {
-        prompts = data.painted_prompts()?;
-        let cells = paint_all(&outcome.painter, &prompts)?;
-        let path = outcome.run.join(PAINTED);
-        decode::write_png(&path, &sheet::labelled(&cells, 3))?;
+        let shown = match &outcome.model {
+            Model::Painter(painter) => {
+                prompts = data.painted_prompts()?;
+                let path = outcome.run.join(PAINTED);
+                decode::write_png(&path, &sheet::labelled(&paint_all(painter, &prompts)?, 3))?;
+                painted = Some(path.clone());
+                Some(path)
+            }
+            Model::Image(_) => outcome.last_sample.clone(),
+        };
         output::note(&format!("trained     {time}, {kimg:.1} kimg"));
-        if !json {
-            output::line(&path.display().to_string())?;
+        if let Some(shown) = shown.filter(|_| !json) {
+            output::line(&shown.display().to_string())?;
         }
-        painted = Some(path);
-        let prompt = quoted(prompts.first().map_or("...", String::as_str));
+        let what = match &outcome.model {
+            Model::Painter(_) => format!(" {}", quoted(prompts.first().map_or("...", String::as_str))),
+            Model::Image(model) => {
+                model.config.classes.first().map_or_else(String::new, |class| format!(" --class {}", quoted(class)))
+            }
+        };
         output::note(&format!(
-            "next:\n  shenbi generate {prompt} -n 8 --model {run}\n  shenbi train --resume {run} --minutes {}",
+            "next:\n  shenbi generate{what} -n 8 --model {run}\n  shenbi train --resume {run} --minutes {}",
             ((outcome.seconds / 60.0 * 3.0).ceil() as u64).max(10),
         ));
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use shenbi_train::config::BrushRecipe;
+use shenbi_train::config::{ImageRecipe, Recipe};
 
 use crate::data_source::{Data, SCENES};
 use crate::failure::Failure;
@@ -11,7 +11,7 @@ use crate::values;
 /// The flags that are settings of a run.
 #[derive(clap::Args)]
 pub struct Flags {
-    /// What to train; this program knows: brush
+    /// What to train: brush paints sentences; dcgan, r3gan and others make pictures [default: brush]
     #[arg(long)]
     recipe: Option<String>,
     /// scenes, or a folder or .zip of captioned pictures [default: scenes]
@@ -54,15 +54,17 @@ pub struct Flags {
 
 impl Flags {
     /// The settings: from the file, then the flags, then `--set`.
-    pub fn recipe(&self) -> Result<BrushRecipe, Failure> {
+    pub fn recipe(&self) -> Result<Recipe, Failure> {
         let mut recipe = match &self.config {
-            Some(path) => read(path)?,
-            None => BrushRecipe::default(),
+            Some(path) => read(path, self.recipe.as_deref())?,
+            None => match &self.recipe {
+                Some(name) => Recipe::named(name).map_err(|error| Failure::usage(format!("--recipe: {error}")))?,
+                None => Recipe::default(),
+            },
         };
         let text = |value: &String| toml::Value::String(value.clone());
         let mut flags: Vec<(&str, &str, toml::Value)> = Vec::new();
         for (flag, key, value) in [
-            ("--recipe", "recipe", self.recipe.as_ref()),
             ("--data", "data", self.data.as_ref()),
             ("--level", "level", self.level.as_ref()),
             ("--template", "template", self.template.as_ref()),
@@ -94,19 +96,20 @@ impl Flags {
             recipe.set_text(assignment).map_err(|error| Failure::usage(format!("--set {assignment}: {error}")))?;
         }
         self.check(&recipe)?;
-        if recipe.data != SCENES {
+        let run = recipe.run_mut();
+        if run.data != SCENES {
             // So that --resume finds it from anywhere; what does not exist is reported when it is opened.
             if let Some(path) =
-                Path::new(&recipe.data).canonicalize().ok().and_then(|path| path.to_str().map(String::from))
+                Path::new(&run.data).canonicalize().ok().and_then(|path| path.to_str().map(String::from))
             {
-                recipe.data = path;
+                run.data = path;
             }
         }
         Ok(recipe)
     }
 
     /// Takes over `--minutes` or `--kimg`: the one that is given decides.
-    pub fn lengthen(&self, recipe: &mut BrushRecipe) -> Result<(), Failure> {
+    pub fn lengthen(&self, recipe: &mut Recipe) -> Result<(), Failure> {
         let (minutes, kimg) = match (self.minutes, self.kimg) {
             (Some(minutes), _) => (minutes, 0.0),
             (None, Some(kimg)) => (0.0, kimg),
@@ -117,16 +120,30 @@ impl Flags {
         has_length(recipe)
     }
 
-    /// What depends on the data: channels, and augmentation where there are few pictures.
-    pub fn fit_to_data(&self, recipe: &mut BrushRecipe, data: &Data) -> Result<(), Failure> {
-        recipe.channels = data.source.channels();
-        let chosen = |text: &str| text.split('=').next().is_some_and(|key| key.trim() == "augment");
+    /// What depends on the data: channels, classes, and augmentation where there are few pictures.
+    pub fn fit_to_data(&self, recipe: &mut Recipe, data: &Data) -> Result<(), Failure> {
+        recipe.run_mut().channels = data.source.channels();
+        let key = if matches!(recipe, Recipe::Brush(_)) { "augment" } else { "by_class" };
+        let chosen = |text: &str| text.split('=').next().is_some_and(|text| text.trim() == key);
         let in_file = match &self.config {
-            Some(path) => table(path)?.contains_key("augment"),
+            Some(path) => table(path)?.contains_key(key),
             None => false,
         };
-        if !in_file && !self.set.iter().any(|assignment| chosen(assignment)) {
-            recipe.augment = data.small();
+        let is_chosen = in_file || self.set.iter().any(|assignment| chosen(assignment));
+        let classes = data.source.classes().len();
+        match recipe {
+            Recipe::Brush(recipe) if !is_chosen => recipe.augment = data.small(),
+            Recipe::Image(recipe) if !is_chosen => recipe.by_class = classes > 1,
+            Recipe::Image(recipe) if recipe.by_class && classes == 0 => {
+                return Err(Failure::usage(format!(
+                    "by_class: {} has no classes; give it a folder for each class, or leave the setting out",
+                    data.summary.data
+                )));
+            }
+            _ => {}
+        }
+        if let Recipe::Image(recipe) = recipe {
+            recipe.networks(data.source.channels(), classes).map_err(Failure::Usage)?;
         }
         Ok(())
     }
@@ -149,8 +166,8 @@ impl Flags {
     }
 
     /// All that can be checked before any work.
-    fn check(&self, recipe: &BrushRecipe) -> Result<(), Failure> {
-        let scenes = recipe.data == SCENES;
+    fn check(&self, recipe: &Recipe) -> Result<(), Failure> {
+        let scenes = recipe.run().data == SCENES;
         if !scenes && self.level.is_some() {
             return Err(Failure::usage("--level is of the built-in scenes; leave it out, or leave out --data"));
         }
@@ -162,19 +179,24 @@ impl Flags {
         if let Some((flag, _)) = of_folders.into_iter().find(|(_, given)| scenes && *given) {
             return Err(Failure::usage(format!("{flag} is of folders; name one with --data")));
         }
-        if recipe.minutes <= 0.0 && recipe.kimg <= 0.0 {
-            return Err(Failure::usage("nothing would be trained: give --minutes or --kimg a number above 0"));
+        has_length(recipe)?;
+        let channels = if recipe.run().channels == 0 { 3 } else { recipe.run().channels };
+        match recipe {
+            Recipe::Brush(recipe) => {
+                recipe.brush(channels).check().map_err(|error| Failure::usage(error.to_string()))?;
+                recipe.text().check().map_err(Failure::Usage)
+            }
+            // Classes are known when the data is open.
+            Recipe::Image(recipe) => {
+                let plain = ImageRecipe { by_class: false, ..recipe.clone() };
+                plain.networks(channels, 0).map(drop).map_err(Failure::Usage)
+            }
         }
-        recipe
-            .brush(if recipe.channels == 0 { 3 } else { recipe.channels })
-            .check()
-            .map_err(|error| Failure::usage(error.to_string()))?;
-        recipe.text().check().map_err(Failure::Usage)
     }
 }
 
-fn has_length(recipe: &BrushRecipe) -> Result<(), Failure> {
-    if recipe.minutes > 0.0 || recipe.kimg > 0.0 {
+fn has_length(recipe: &Recipe) -> Result<(), Failure> {
+    if recipe.run().minutes > 0.0 || recipe.run().kimg > 0.0 {
         return Ok(());
     }
     Err(Failure::usage("nothing would be trained: give --minutes or --kimg a number above 0"))
@@ -196,7 +218,16 @@ fn table(path: &Path) -> Result<toml::Table, Failure> {
     toml::from_str(&text_of(path)?).map_err(wrong)
 }
 
-fn read(path: &Path) -> Result<BrushRecipe, Failure> {
-    BrushRecipe::from_toml(&text_of(path)?)
-        .map_err(|error| Failure::usage(format!("--config {}: {error}", path.display())))
+/// The recipe in a file, which may not be another than the one asked for.
+fn read(path: &Path, asked: Option<&str>) -> Result<Recipe, Failure> {
+    let recipe = Recipe::from_toml(&text_of(path)?)
+        .map_err(|error| Failure::usage(format!("--config {}: {error}", path.display())))?;
+    match asked {
+        Some(name) if name != recipe.run().recipe => Err(Failure::usage(format!(
+            "--recipe {name}: --config {} is of the recipe {}; leave one of them out",
+            path.display(),
+            recipe.run().recipe
+        ))),
+        _ => Ok(recipe),
+    }
 }

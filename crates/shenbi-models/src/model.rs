@@ -1,0 +1,64 @@
+//! A trained model of any kind, as a file.
+
+use burn::tensor::Device;
+use shenbi_nn::file;
+
+use crate::image::ImageModel;
+use crate::text_to_image::painter::{Painter, PainterError};
+
+/// Version of the files' layout.
+pub(crate) const FORMAT: &str = "1";
+
+/// What can be generated with.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a process")]
+pub enum Model {
+    /// Sentences to pictures.
+    Painter(Painter),
+    /// Noise to pictures.
+    Image(ImageModel),
+}
+
+impl Model {
+    /// The recipe that trained it.
+    pub fn recipe(&self) -> &str {
+        match self {
+            Self::Painter(_) => "brush",
+            Self::Image(model) => &model.recipe,
+        }
+    }
+
+    /// The file's bytes. half: weights as f16, half the size.
+    ///
+    /// # Errors
+    /// The tokenizer or the tensors cannot be written.
+    pub fn to_bytes(&self, half: bool) -> Result<Vec<u8>, PainterError> {
+        match self {
+            Self::Painter(painter) => painter.to_bytes(half),
+            Self::Image(model) => {
+                let (named, mut metadata) = model.parts().map_err(PainterError::Metadata)?;
+                metadata.insert("format".to_string(), FORMAT.to_string());
+                metadata.insert("kind".to_string(), "image".to_string());
+                Ok(file::to_bytes(&named, metadata, half)?)
+            }
+        }
+    }
+
+    /// The model in `bytes`, on `device`.
+    ///
+    /// # Errors
+    /// The bytes are no such model; the message says in what way.
+    pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self, PainterError> {
+        let (named, metadata) = file::from_bytes(bytes)?;
+        if metadata.get("kind").is_none_or(|kind| kind != "image") {
+            return Painter::from_named(&named, &metadata, device).map(Self::Painter);
+        }
+        let get = |key: &str| metadata.get(key).map_or("", String::as_str);
+        if get("format") != FORMAT {
+            let message = format!("file format '{}', this program reads {FORMAT}: update it", get("format"));
+            return Err(PainterError::Metadata(message));
+        }
+        let model = ImageModel::from_parts(get("recipe"), get("config"), &named, device);
+        model.map(Self::Image).map_err(PainterError::Metadata)
+    }
+}

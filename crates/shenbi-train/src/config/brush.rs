@@ -1,0 +1,147 @@
+//! The `brush` recipe's settings: one field a line with its reason.
+
+use serde::{Deserialize, Serialize};
+use shenbi_models::encoder::text::TextConfig;
+use shenbi_models::text_to_image::brush::BrushConfig;
+
+use super::{ConfigError, RunSettings, check_ranges, one_of};
+
+/// Everything that decides a run, but for the data itself. Written into the run folder as `config.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BrushRecipe {
+    /// What every recipe has.
+    #[serde(flatten)]
+    pub run: RunSettings,
+    /// Folders only: caption columns of the metadata; empty to choose by name.
+    pub caption_columns: Vec<String>,
+    /// Folders only: caption of a class folder.
+    pub template: String,
+    /// Share of the run spent on teaching the sentence encoder by contrast before the GAN.
+    pub pretrain: f64,
+    /// Widths of the networks by name: `tiny`, `small` or `base` (see [`SIZES`]).
+    pub model: String,
+    /// Channels of the generator's largest hidden grid; 0: as `model` says, like the next two.
+    pub generator_width: usize,
+    /// Channels of the generator at full resolution, before its last convolution.
+    pub refine_width: usize,
+    /// Channels of the discriminator's largest hidden grid.
+    pub discriminator_width: usize,
+    /// Features from which the discriminator answers.
+    pub features: usize,
+    /// Numbers of noise a picture.
+    pub noise: usize,
+    /// Numbers in a sentence embedding.
+    pub sentence: usize,
+    /// Width of the sentence encoder.
+    pub text_width: usize,
+    /// Blocks of the sentence encoder.
+    pub text_layers: usize,
+    /// Tokens learnt from the captions, at most.
+    pub vocabulary: usize,
+    /// Longer captions are cut here.
+    pub max_tokens: usize,
+    /// Adam's step size for both networks.
+    pub learning_rate: f64,
+    /// The sentence encoder's step size during the GAN, as a share of learning_rate.
+    pub text_rate: f64,
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+    /// Step size at the end, as a share of learning_rate.
+    pub last_rate: f64,
+    /// Weight γ of R1 and R2 at the start.
+    pub gamma: f64,
+    /// Weight γ of R1 and R2 at the end (geometric in between).
+    pub last_gamma: f64,
+    /// The penalties are computed every so many steps, and count as many times (up to Adam's bound on a step).
+    pub penalty_every: u64,
+    /// Weight of the mismatched captions.
+    pub mismatched: f64,
+    /// Weight of the contrastive head, for D on real and for G on generated pictures.
+    pub contrastive: f64,
+    /// Shift and cut pictures before D sees them: for small data sets.
+    pub augment: bool,
+}
+
+impl Default for BrushRecipe {
+    fn default() -> Self {
+        Self {
+            run: RunSettings::default(),
+            caption_columns: Vec::new(),
+            template: "a photo of a {class}".into(),
+            pretrain: 0.12,
+            model: "small".into(),
+            generator_width: 0,
+            refine_width: 0,
+            discriminator_width: 0,
+            features: 256,
+            noise: 32,
+            sentence: 128,
+            text_width: 128,
+            text_layers: 2,
+            vocabulary: 2048,
+            max_tokens: 48,
+            learning_rate: 2e-3,
+            text_rate: 0.2,
+            warmup: 100,
+            last_rate: 0.1,
+            gamma: 0.5,
+            last_gamma: 0.1,
+            penalty_every: 16,
+            mismatched: 1.0,
+            contrastive: 1.0,
+            augment: false,
+        }
+    }
+}
+
+/// The named sizes: widths of the generator, of its full resolution, and of the discriminator.
+pub const SIZES: [(&str, [usize; 3]); 3] = [("tiny", [16, 8, 16]), ("small", [32, 16, 32]), ("base", [48, 24, 48])];
+
+impl BrushRecipe {
+    /// Shapes of the networks, for pictures of `channels` channels.
+    pub fn brush(&self, channels: usize) -> BrushConfig {
+        // Another name does not pass the checks.
+        let by_name = SIZES.iter().find(|(name, _)| *name == self.model).map_or(SIZES[1].1, |(_, widths)| *widths);
+        let or = |width: usize, by_name: usize| if width == 0 { by_name } else { width };
+        BrushConfig {
+            size: [self.run.height, self.run.width],
+            channels,
+            noise: self.noise,
+            sentence: self.sentence,
+            generator_width: or(self.generator_width, by_name[0]),
+            refine_width: or(self.refine_width, by_name[1]),
+            discriminator_width: or(self.discriminator_width, by_name[2]),
+            features: self.features,
+        }
+    }
+
+    /// Shape of the sentence encoder.
+    pub fn text(&self) -> TextConfig {
+        TextConfig {
+            vocabulary: self.vocabulary,
+            max_tokens: self.max_tokens,
+            width: self.text_width,
+            layers: self.text_layers,
+            heads: 4,
+            sentence: self.sentence,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.run.check()?;
+        check_ranges(&[
+            ("pretrain", self.pretrain, 0.0, 0.9),
+            ("learning_rate", self.learning_rate, 0.0, 1.0),
+            ("text_rate", self.text_rate, 0.0, 10.0),
+            ("last_rate", self.last_rate, 0.0, 1.0),
+            ("gamma", self.gamma, 1e-6, 1e6),
+            ("last_gamma", self.last_gamma, 1e-6, 1e6),
+            ("penalty_every", self.penalty_every as f64, 1.0, 1e6),
+            ("mismatched", self.mismatched, 0.0, 1e3),
+            ("contrastive", self.contrastive, 0.0, 1e3),
+        ])?;
+        one_of("model", &self.model, &SIZES.map(|(name, _)| name))?;
+        one_of("recipe", &self.run.recipe, &["brush"])
+    }
+}
