@@ -1,7 +1,7 @@
 //! Captioned pictures for GAN training.
 //!
 //! A [`Source`] hands out one [`Example`] by its index; [`scenes::Scenes`] draws them, [`folder::Folder`] reads them
-//! from a directory or an archive. [`loader::Loader`] turns a source into batches, in worker threads, in an order that
+//! from a directory or an archive, [`mnist::Mnist`] reads digits. [`loader::Loader`] turns a source into batches, in worker threads, in an order that
 //! depends on the seed alone.
 
 pub mod convert;
@@ -10,6 +10,7 @@ pub mod error;
 pub mod folder;
 pub mod inspect;
 pub mod loader;
+pub mod mnist;
 pub mod scenes;
 pub mod sheet;
 

@@ -79,10 +79,12 @@ fn parity(named: &Named, case: &str, tolerance: f32) {
     };
     let config = config(if case == "class" { 5 } else { 0 });
     let init = &mut Init::zeros(&device);
-    let generator =
-        weights::apply(Generator::new(&config, init).unwrap(), named, &format!("{case}.g")).unwrap().train();
-    let discriminator =
-        weights::apply(Discriminator::new(&config, init).unwrap(), named, &format!("{case}.d")).unwrap().train();
+    let generator = weights::apply(Generator::new(&config, init).expect("fits"), named, &format!("{case}.g"))
+        .expect("fits")
+        .train();
+    let discriminator = weights::apply(Discriminator::new(&config, init).expect("fits"), named, &format!("{case}.d"))
+        .expect("fits")
+        .train();
     let class = (config.classes > 0).then(|| Tensor::<2>::from_data(get("class"), &device));
     let noise = Tensor::<2>::from_data(get("z"), &device);
     let [real, fake] = ["real", "fake"].map(|name| Tensor::<4>::from_data(get(name), &device));
@@ -102,7 +104,7 @@ fn parity(named: &Named, case: &str, tolerance: f32) {
     let mut tangent = |pictures: &Tensor<4>| {
         let input = pictures.clone().autodiff().require_grad();
         let grads = frozen.forward(input.clone(), class.clone()).logit.sum().backward();
-        let slope = input.grad(&grads).unwrap();
+        let slope = input.grad(&grads).expect("a gradient");
         let squared = squared_norm(&slope);
         value += 2.0 * values(penalty.value(squared.clone())).data[0];
         let direction = scale_examples(slope, penalty.direction(squared));
@@ -139,7 +141,7 @@ fn networks_and_gradients_are_those_of_pytorch() {
 fn sizes_of_the_papers_networks() {
     // Table 2 of the paper: 23.058 M and 23.010 M.
     assert_eq!(R3ganConfig::ffhq256().parameters(), Ok([23_057_952, 23_009_568]));
-    // Section 4.5: 40 M in both; its networks have no embeddings that grow with the classes.
+    // Section 4.5: "40 M" in both.
     let [g, d] = R3ganConfig::cifar10().parameters().unwrap();
     assert!((40_000_000..43_000_000).contains(&(g + d)), "{g} + {d}");
     for config in [R3ganConfig::ffhq64(), R3ganConfig::imagenet32(), R3ganConfig::imagenet64()] {

@@ -27,8 +27,9 @@ struct Case {
 
 impl Case {
     fn new(prefix: &'static str) -> Self {
-        let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/resnet.safetensors")).unwrap();
-        Self { named: file::from_bytes(&bytes).unwrap().0, prefix, device: Device::flex() }
+        let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/resnet.safetensors"))
+            .expect("the fixture");
+        Self { named: file::from_bytes(&bytes).expect("safetensors").0, prefix, device: Device::flex() }
     }
 
     fn get<const D: usize>(&self, name: &str) -> Tensor<D> {
@@ -89,9 +90,10 @@ impl ModuleVisitor for Compare<'_> {
 fn agrees(prefix: &'static str, config: &ResnetConfig) {
     let case = Case::new(prefix);
     let init = &mut Init::zeros(&case.device);
-    let generator = weights::apply(Generator::new(config, init).unwrap(), &case.named, &format!("{prefix}.g")).unwrap();
-    let discriminator = Discriminator::new(config, init).unwrap();
-    let discriminator = weights::apply(discriminator, &case.named, &format!("{prefix}.d")).unwrap();
+    let generator = Generator::new(config, init).expect("a good config");
+    let generator = weights::apply(generator, &case.named, &format!("{prefix}.g")).expect("all of G");
+    let discriminator = Discriminator::new(config, init).expect("a good config");
+    let discriminator = weights::apply(discriminator, &case.named, &format!("{prefix}.d")).expect("all of D");
     let (generator, discriminator) = (generator.train(), discriminator.train());
     let judge = discriminator.valid();
     let class = (config.classes > 0).then(|| case.get::<2>("class"));
@@ -140,7 +142,7 @@ fn agrees(prefix: &'static str, config: &ResnetConfig) {
     }
     let input = between.clone().autodiff().require_grad();
     let grads = judge.forward(input.clone(), class.clone()).logit.sum().backward();
-    let g = input.grad(&grads).unwrap();
+    let g = input.grad(&grads).expect("a gradient");
     let (squared, penalty) = (squared_norm(&g), Penalty::WganGp { lambda: 10.0 });
     error = case.check("loss", loss.clone() + penalty.value(squared.clone())).max(error);
     let v = scale_examples(g, penalty.direction(squared));
@@ -203,7 +205,7 @@ fn bf16_follows_f32() {
         let grads = (logit.clone() + derivative.clone()).sum().backward();
         let weight = &discriminator.blocks[0].conv1.layer.weight;
         let grads = [weight.grad(&grads), generator.blocks[0].conv1.weight.grad(&grads)];
-        let grads = grads.map(|grad| values(grad.unwrap()).data);
+        let grads = grads.map(|grad| values(grad.expect("a gradient")).data);
         [values(x).data, values(logit).data, values(derivative).data].into_iter().chain(grads).collect::<Vec<_>>()
     };
     let (exact, rounded) = (run(Precision::F32), run(Precision::Bf16));

@@ -13,8 +13,9 @@ struct Fixture(Named);
 
 impl Fixture {
     fn new() -> Self {
-        let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/spectral.safetensors")).unwrap();
-        Self(file::from_bytes(&bytes).unwrap().0)
+        let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/spectral.safetensors"))
+            .expect("the fixture");
+        Self(file::from_bytes(&bytes).expect("safetensors").0)
     }
 
     fn get<const D: usize>(&self, name: &str) -> Tensor<D> {
@@ -55,7 +56,7 @@ fn follows_pytorch<const D: usize>(fixture: &Fixture, layer: &str) {
         let value = norm.weight(weight.clone());
         fixture.check(&name("value"), value.clone());
         let grads = (value * loss.clone()).sum().backward();
-        fixture.check(&name("grad"), weight.grad(&grads).unwrap());
+        fixture.check(&name("grad"), weight.grad(&grads).expect("a gradient"));
         assert!(norm.u.grad(&grads).is_none() && norm.v.grad(&grads).is_none());
     }
 }

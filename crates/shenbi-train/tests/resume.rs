@@ -117,6 +117,29 @@ fn stopped_and_resumed_equals_uninterrupted_to_the_bit() {
     assert_ne!(hash(&other).0, expected.0);
 }
 
+/// Every backbone, and every training aid that remembers something.
+#[test]
+fn image_gans_resume_to_the_bit() {
+    let settings =
+        "height=16 width=16 batch=8 precision=f32 kimg=0.064 noise=8 sample_seconds=1e9 checkpoint_seconds=1e9";
+    for (name, more) in [
+        ("dcgan", "hidden=8 ada_target=0.6 ada_kimg=0.05 augment=[\"color\",\"translation\",\"cutout\"]"),
+        ("wgan", "hidden=8 lecam=0.1 discriminator_steps=2"),
+        ("dragan", "hidden=8 feature_matching=1 mmd=1"),
+        ("sngan", "hidden=8 discriminator_steps=2"),
+        ("r3gan", "widths=[16,16,8] blocks=[1,1,1] cardinalities=[2,2,2]"),
+    ] {
+        let recipe = with(with(Recipe::named(name).unwrap(), settings), more);
+        let parent = tempdir().unwrap();
+        let (whole, parts) = (parent.path().join("whole"), parent.path().join("parts"));
+        let outcome = train(&recipe, &whole, None).unwrap();
+        assert!(outcome.steps == 8 && outcome.last_sample.is_some_and(|path| path.exists()), "{name}");
+        assert_eq!(train(&recipe, &parts, Some(5)).unwrap().steps, 5);
+        train(&recipe, &parts, None).unwrap();
+        assert_eq!(hash(&parts), hash(&whole), "{name}");
+    }
+}
+
 #[test]
 fn a_longer_budget_continues_the_gan() {
     let parent = tempdir().unwrap();

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use shenbi_data::Source;
 use shenbi_data::folder::{Folder, FolderOptions};
+use shenbi_data::mnist::Mnist;
 use shenbi_data::scenes::{Level, Scenes, ScenesOptions, Split, showcase};
-use shenbi_train::config::{Recipe, RunSettings};
+use shenbi_train::config::{ImageRecipe, Recipe, RunSettings};
 use shenbi_train::session::spread_captions;
 
 use crate::failure::Failure;
@@ -106,6 +107,9 @@ impl Data {
             let message = format!("--data {}: no such folder or archive; give a path, or 'scenes'", run.data);
             return Err(Failure::Failed(message));
         }
+        if let (Recipe::Image(recipe), true) = (recipe, Mnist::is_in(path)) {
+            return Self::digits(recipe, path);
+        }
         let mut options = FolderOptions {
             size: [run.height, run.width],
             channels: (run.channels > 0).then_some(run.channels),
@@ -131,6 +135,22 @@ impl Data {
             channels: Source::channels(&folder),
         };
         Ok(Self { source: Arc::new(folder), summary, level: None })
+    }
+
+    fn digits(recipe: &ImageRecipe, path: &Path) -> Result<Self, Failure> {
+        let run = &recipe.run;
+        let mnist = Mnist::open(path, [run.height, run.width], recipe.stacked.then_some(run.seed))?;
+        let summary = Summary {
+            data: run.data.clone(),
+            layout: "idx files".to_string(),
+            pictures: Some(mnist.count() as u64),
+            captions: None,
+            classes: mnist.classes().len(),
+            skipped: 0,
+            first_skipped: None,
+            channels: mnist.channels(),
+        };
+        Ok(Self { source: Arc::new(mnist), summary, level: None })
     }
 
     /// Whether so few pictures call for augmentation.

@@ -4,8 +4,8 @@
 //!
 //! - A residual block is an inverted bottleneck: 1x1 to twice the width, grouped 3x3, 1x1 back without a bias, LeakyReLU
 //!   0.2 between: x + W₃ a(W₂ * a(W₁ x + b₁) + b₂). No other layer has a bias.
-//! - Between stages the size changes by two through [1, 3, 3, 1], which is bilinear interpolation of [1, 2, 1], and the
-//!   width by a 1x1 convolution where it differs: before upsampling in G, after downsampling in D.
+//! - Between stages the size changes by two through bilinear interpolation ([1, 2, 1] * [1, 1] = [1, 3, 3, 1] each way),
+//!   and the width by a 1x1 convolution where it differs: before upsampling in G, after downsampling in D.
 //! - G begins with learned 4x4 maps, each scaled by a linear function of noise and class, and ends with a 1x1 convolution:
 //!   no tanh, pictures are cut to [-1, 1] when they are shown.
 //! - D mirrors it: a 1x1 convolution of the picture, and in the end a 4x4 depthwise convolution and a linear layer to one
@@ -15,8 +15,8 @@
 //!   D's embedding at 1/√n of its n numbers.
 //! - Trained with the relativistic pairing loss E softplus(D(fake) - D(real)) + γ/2 (R1 + R2) and Adam without momentum.
 //!
-//! The authors keep the smallest stage in f32 and the others in half precision; here one precision serves all stages, and
-//! D's last two layers are f32.
+//! The authors keep the smallest stages in f32 and the others in half precision; here one precision serves all stages, and
+//! the first layer of G and the last two of D are f32.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
@@ -87,7 +87,7 @@ impl R3ganConfig {
         Self::of(vec![768, 768, 768, 768, 384, 192, 96], vec![96, 96, 96, 96, 48, 24, 12])
     }
 
-    /// The paper's networks for ImageNet at 32x32, by class: 83 M parameters in G, 85 M in D.
+    /// The paper's networks for ImageNet at 32x32, by class: 83 M parameters in G, 87 M in D.
     pub fn imagenet32() -> Self {
         Self { classes: 1000, ..Self::of(vec![1536; 4], vec![96; 4]) }
     }

@@ -41,12 +41,14 @@ pub struct ImageRecipe {
     /// What every recipe has.
     #[serde(flatten)]
     pub run: RunSettings,
+    /// MNIST's files only: three random digits as red, green and blue, 1,000 modes.
+    pub stacked: bool,
     /// `dcgan`, `resnet` or `r3gan`.
     pub network: Network,
     /// Numbers of noise a picture.
     pub noise: usize,
     /// `dcgan`, `resnet`: channels of the layers next to the picture.
-    pub width: usize,
+    pub hidden: usize,
     /// `r3gan`: channels of each stage, from 4x4 upwards; empty for a small network, like the next two.
     pub widths: Vec<usize>,
     /// `r3gan`: residual blocks of each stage.
@@ -120,9 +122,10 @@ impl Default for ImageRecipe {
         let run = RunSettings { recipe: "dcgan".into(), height: 64, width: 64, batch: 128, ..RunSettings::default() };
         Self {
             run,
+            stacked: false,
             network: Network::Dcgan,
             noise: 100,
-            width: 64,
+            hidden: 64,
             widths: Vec::new(),
             blocks: Vec::new(),
             cardinalities: Vec::new(),
@@ -188,7 +191,7 @@ pub const IMAGE_RECIPES: [(&str, Preset); 14] = [
     ("dragan", |recipe| (recipe.dragan, recipe.run.batch) = (10.0, 64)), // 1705.07215, section 3
     ("sngan", |recipe| {
         // 1802.05957, tables 1 (setting C with five steps of D) and 4.
-        (recipe.network, recipe.noise, recipe.width) = (Network::Resnet, 128, 128);
+        (recipe.network, recipe.noise, recipe.hidden) = (Network::Resnet, 128, 128);
         (recipe.discriminator_norm, recipe.loss) = (dcgan::Norm::Spectral, Adversarial::Hinge);
         (recipe.beta1, recipe.beta2, recipe.last_beta2) = (0.0, 0.9, 0.9);
         (recipe.discriminator_steps, recipe.run.batch) = (5, 64);
@@ -257,11 +260,11 @@ impl ImageRecipe {
         let (size, noise, norm) = (height, self.noise, self.discriminator_norm);
         let config = match self.network {
             Network::Dcgan => {
-                let width = self.width;
+                let width = self.hidden;
                 NetworkConfig::Dcgan(dcgan::DcganConfig { size, channels, noise, width, classes, head, norm })
             }
             Network::Resnet => {
-                let (width, spectral) = (self.width, norm == dcgan::Norm::Spectral);
+                let (width, spectral) = (self.hidden, norm == dcgan::Norm::Spectral);
                 NetworkConfig::Resnet(resnet::ResnetConfig { size, channels, noise, classes, width, spectral, head })
             }
             Network::R3gan => {
@@ -286,7 +289,7 @@ impl ImageRecipe {
         self.run.check()?;
         check_ranges(&[
             ("noise", self.noise as f64, 1.0, 4096.0),
-            ("width", self.width as f64, 1.0, 1024.0),
+            ("hidden", self.hidden as f64, 1.0, 1024.0),
             ("auxiliary", self.auxiliary, 0.0, 1e3),
             ("r1", self.r1, 0.0, 1e6),
             ("r2", self.r2, 0.0, 1e6),

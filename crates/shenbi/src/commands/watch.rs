@@ -14,7 +14,8 @@ mod screen;
 mod tail;
 #[cfg(unix)]
 mod terminal;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 mod words;
 

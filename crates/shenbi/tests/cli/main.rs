@@ -5,6 +5,7 @@ mod bad_input;
 mod data;
 mod evaluate;
 mod generate;
+mod image;
 mod interrupt;
 mod machine;
 mod support;

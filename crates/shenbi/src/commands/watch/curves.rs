@@ -171,8 +171,8 @@ mod tests {
     #[test]
     fn any_number_is_a_curve() {
         let curves = curves(&[
-            json!({"step": 1, "images": 8, "seconds": 0.5, "images_per_second": 16.0, "loader_share": 0.0, "phase": "gan",
-                "d": 0.5, "r1": null, "note": [1]}),
+            json!({"step": 1, "images": 8, "seconds": 0.5, "images_per_second": 16.0, "loader_share": 0.0,
+                "phase": "gan", "d": 0.5, "r1": null, "note": [1]}),
             json!({"d": 1.5, "r1": 2, "margin": -3}),
         ]);
         let all: Vec<_> = curves.iter().map(|(name, curve)| (name, curve.latest, curve.range)).collect();

@@ -103,7 +103,7 @@ struct Series {
 pub fn json(run: &Run) -> Result<(), Failure> {
     let (settings, facts) = (&run.settings, &run.facts);
     let series = run.curves.iter().map(|(name, curve)| {
-        let (Curve { latest: (at, latest), range: (lowest, highest), .. }) = *curve;
+        let Curve { latest: (at, latest), range: (lowest, highest), .. } = *curve;
         (name, Series { latest, at, lowest, highest })
     });
     output::json(&Report {

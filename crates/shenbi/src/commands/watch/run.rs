@@ -276,7 +276,11 @@ mod tests {
 
     #[test]
     fn a_run_measured_in_pictures() {
-        let log = "{\"phase\":\"gan\",\"step\":4,\"images\":500,\"seconds\":9.5,\"images_per_second\":50,\"d\":1}\nnot JSON\n[1]\n\n";
+        let log = r#"{"phase": "gan", "step": 4, "images": 500, "seconds": 9.5, "images_per_second": 50, "d": 1}
+not JSON
+[1]
+
+"#;
         let (folder, mut run) = run("recipe = \"brush\"\nkimg = 2\nminutes = 0.0\nheight = 48\nwidth = 64", log);
         assert_eq!((run.state(), run.bad_lines), (State::Running, 2));
         assert_eq!((run.progress(), run.seconds_left()), (Some(0.25), Some(30.0)));

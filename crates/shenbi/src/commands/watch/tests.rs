@@ -169,12 +169,15 @@ fn no_terminal_is_too_small_or_too_large() {
 #[test]
 fn what_is_odd_is_drawn() {
     let folder = folder();
-    let log = "{\"images\":1,\"d\":1e308,\"\\u001b[31m\":1}\n{\"images\":1e300,\"d\":-1e308,\"g\":0}\n{\"images\":-5,\"d\":1}\n";
+    let log = r#"{"images": 1, "d": 1e308, "\u001b[31m": 1}
+{"images": 1e300, "d": -1e308, "g": 0}
+{"images": -5, "d": 1}
+"#;
     fs::write(folder.path().join("log.jsonl"), log).unwrap();
     fs::write(folder.path().join("samples/00090000.png"), "no PNG").unwrap();
     let run = open(folder.path());
     let text = text(&draw(&mut Screen::default(), &run, 120, 40));
-    assert!(text.contains("not a PNG") && !text.contains('\u{1b}'), "{text}");
+    assert!(text.contains("PNG, JPEG") && !text.contains('\u{1b}'), "{text}");
 }
 
 #[test]

@@ -81,7 +81,11 @@ pub fn position(run: &Run, x: f64) -> String {
         return figure(x);
     }
     let kimg = x / 1000.0;
-    if kimg.abs() < 10.0 { format!("{kimg:.1} kimg") } else { format!("{kimg:.0} kimg") }
+    match kimg.abs() {
+        size if size < 10.0 => format!("{kimg:.1} kimg"),
+        size if size < 1e6 => format!("{kimg:.0} kimg"),
+        _ => format!("{} kimg", figure(kimg)),
+    }
 }
 
 #[cfg(test)]
