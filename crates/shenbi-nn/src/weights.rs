@@ -55,6 +55,31 @@ pub fn apply<M: Module>(module: M, named: &Named, prefix: &str) -> Result<M, Wei
     }
 }
 
+/// `module` with those tensors of `named` that have the name and the shape of one of its own, and how many of how many
+/// these are.
+pub fn apply_fitting<M: Module>(module: M, named: &Named, prefix: &str) -> (M, Fitted) {
+    let mut mixed = collect(&module, prefix);
+    let mut fitted = Fitted { copied: 0, all: mixed.len() };
+    for (name, values) in &mut mixed {
+        if let Some(given) = named.get(name).filter(|given| given.shape == values.shape) {
+            values.clone_from(given);
+            fitted.copied += 1;
+        }
+    }
+    // Every name and shape is the module's own.
+    let module = apply(module.clone(), &mixed, prefix).unwrap_or(module);
+    (module, fitted)
+}
+
+/// How many tensors of a network another one could give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fitted {
+    /// So many were copied...
+    pub copied: usize,
+    /// ...of so many that the network has.
+    pub all: usize,
+}
+
 fn join(path: &[String]) -> String {
     path.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(".")
 }

@@ -10,7 +10,7 @@ use shenbi_models::image::{Discriminator, Generator, ImageModel};
 use shenbi_models::model::Model;
 use shenbi_nn::optim::{AdamConfig, Optimizer, Rule};
 use shenbi_nn::tangent::{self, Penalty};
-use shenbi_nn::weights::{self, Named, Values, WeightsError};
+use shenbi_nn::weights::{self, Fitted, Named, Values, WeightsError};
 use shenbi_nn::{BatchStats, Init, NormMode, ema};
 
 use crate::augment::{augment, fill};
@@ -329,5 +329,14 @@ impl Trainer for ImageTrainer {
         self.aids = aids.ok_or_else(|| WeightsError::Missing("aids".to_string()))?;
         self.steps = steps.gan;
         Ok(())
+    }
+
+    fn start_from(&mut self, named: &Named) -> Vec<(&'static str, Fitted)> {
+        let (generator, in_generator) = weights::apply_fitting(self.generator.clone(), named, "generator");
+        let (discriminator, in_discriminator) =
+            weights::apply_fitting(self.discriminator.clone(), named, "discriminator");
+        let (average, _) = weights::apply_fitting(self.average.clone(), named, "average");
+        (self.generator, self.discriminator, self.average) = (generator, discriminator, average);
+        vec![("generator", in_generator), ("discriminator", in_discriminator)]
     }
 }

@@ -4,7 +4,7 @@
 //! stopped and resumed ends with the same weights, to the bit. With a budget in minutes the learning rate follows the
 //! time spent, so that the run ends when it was told to, on any machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -13,6 +13,7 @@ use shenbi_data::Source;
 use shenbi_data::loader::{Loader, LoaderOptions};
 use shenbi_models::encoder::tokenizer::Tokenizer;
 use shenbi_models::model::Model;
+use shenbi_nn::weights::{Fitted, Named};
 
 use crate::budget::{Budget, Clock};
 use crate::checkpoint::{Checkpoint, FORMAT, TrainState};
@@ -49,6 +50,15 @@ pub enum Event<'a> {
         seconds_left: f64,
         /// What it measured.
         losses: &'a Losses,
+    },
+    /// A network took over what fits of another run's.
+    Started {
+        /// Which network.
+        network: &'static str,
+        /// How much of it.
+        fitted: Fitted,
+        /// Where from.
+        from: &'a Path,
     },
     /// A grid of samples was written.
     Sample(PathBuf),
@@ -135,6 +145,8 @@ pub struct Plan {
     pub folder: RunFolder,
     /// Where it continues, and that checkpoint's folder: what [`RunFolder::latest_checkpoint`] found.
     pub resume: Option<(PathBuf, Checkpoint)>,
+    /// A new run: networks to start from, as far as they fit, and where they are from.
+    pub init_from: Option<(PathBuf, Named)>,
     /// Where the networks live.
     pub devices: Devices,
     /// Threads that prepare batches; 0: as many as there are cores, at most 4.
@@ -146,7 +158,7 @@ pub struct Plan {
 /// # Errors
 /// See [`TrainError`]. Whatever it is, the run folder's checkpoints are good.
 pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
-    let Plan { recipe, source, prompts, mut folder, resume, devices, loader_threads } = plan;
+    let Plan { recipe, source, prompts, mut folder, resume, init_from, devices, loader_threads } = plan;
     let run = recipe.run();
     check(run, source.as_ref())?;
     let (resumed_from, resume) = resume.unzip();
@@ -172,6 +184,14 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
     let mut meter = Meter::new(earlier);
     let mut clock = Clock::new(earlier);
     let (mut logged, mut sampled, mut saved) = (earlier, earlier, earlier);
+    if let (Some((from, named)), None) = (init_from, saved_step) {
+        for (network, fitted) in trainer.start_from(&named) {
+            on_event(Event::Started { network, fitted, from: &from });
+        }
+        // A run that is killed before its first checkpoint must not go on from nothing.
+        save(&mut folder, run, trainer.as_ref(), &loader, 0.0, &mut watch, on_event)?;
+        saved_step = Some(0);
+    }
     let (mut last_sample, mut unreadable, mut before) = (None, 0, None);
 
     let stopped = loop {

@@ -12,7 +12,7 @@ use shenbi_models::text_to_image::brush::{Discriminator, Generator};
 use shenbi_models::text_to_image::painter::{Painter, PainterConfig};
 use shenbi_nn::optim::{AdamConfig, Optimizer, Rule};
 use shenbi_nn::tangent::{self, Penalty};
-use shenbi_nn::weights::{self, Named, WeightsError};
+use shenbi_nn::weights::{self, Fitted, Named, WeightsError};
 use shenbi_nn::{Init, NormMode, ema};
 
 use crate::augment::{fill, shift_and_cut};
@@ -276,5 +276,15 @@ impl Trainer for BrushTrainer {
         self.adam_discriminator = adam("adam_discriminator", &self.devices.discriminator);
         self.steps = steps;
         Ok(())
+    }
+
+    fn start_from(&mut self, named: &Named) -> Vec<(&'static str, Fitted)> {
+        let (generator, in_generator) = weights::apply_fitting(self.generator.clone(), named, "generator");
+        let (discriminator, in_discriminator) =
+            weights::apply_fitting(self.discriminator.clone(), named, "discriminator");
+        let (text, in_text) = weights::apply_fitting(self.text.clone(), named, "text");
+        (self.generator, self.discriminator, self.text) = (generator, discriminator, text);
+        (self.average, self.text_average) = (self.generator.valid(), self.text.valid());
+        vec![("generator", in_generator), ("discriminator", in_discriminator), ("text", in_text)]
     }
 }

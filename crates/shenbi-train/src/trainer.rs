@@ -6,7 +6,7 @@ use shenbi_data::loader::Batch;
 use shenbi_data::rng;
 use shenbi_models::model::Model;
 use shenbi_nn::kernels::{Precision, auto_precision, set_precision};
-use shenbi_nn::weights::{self, Named, Values, WeightsError};
+use shenbi_nn::weights::{self, Fitted, Named, Values, WeightsError};
 
 use crate::config::RunSettings;
 
@@ -131,6 +131,10 @@ pub trait Trainer {
     /// # Errors
     /// A tensor is missing or has another shape.
     fn restore(&mut self, named: &Named, steps: Steps) -> Result<(), WeightsError>;
+
+    /// Starts from the networks of another run's [`Trainer::state`], as far as names and shapes agree: the networks by
+    /// name, and what was copied of each.
+    fn start_from(&mut self, named: &Named) -> Vec<(&'static str, Fitted)>;
 }
 
 /// Sets the precision of this process to what the settings say.

@@ -39,7 +39,16 @@ fn plan(recipe: &Recipe, path: &Path) -> Plan {
     };
     let resume = folder.latest_checkpoint().unwrap().found;
     let prompts = vec!["a red circle on a blue background".to_string(), "红色的圆形".to_string()];
-    Plan { recipe: recipe.clone(), source, prompts, folder, resume, devices: Device::flex().into(), loader_threads: 1 }
+    Plan {
+        recipe: recipe.clone(),
+        source,
+        prompts,
+        folder,
+        resume,
+        init_from: None,
+        devices: Device::flex().into(),
+        loader_threads: 1,
+    }
 }
 
 /// The same with other settings.

@@ -58,6 +58,10 @@ impl Progress {
                     output::note(&format!("{name:<8} {percent:>3.0}%  {}  {time}  {losses}", kilo(images)));
                 }
             }
+            Event::Started { network, fitted, from } => {
+                let (copied, all) = (fitted.copied, fitted.all);
+                self.note(&format!("{network:<11} {copied} of {all} tensors from {}", from.display()));
+            }
             Event::Sample(path) => self.note(&format!("sample      {}", path.display())),
             Event::Checkpoint(path) => self.note(&format!("checkpoint  {}", path.display())),
             Event::Warning(message) => self.note(&format!("warning: {message}")),

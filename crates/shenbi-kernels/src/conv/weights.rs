@@ -251,6 +251,12 @@ impl<T: Element> Work for Sum<'_, T> {
         let mut b = scratch::take(Slot::Panel, g.stride[0] * rows * line + 16 * BLOCK);
         let columns = BLOCK.min(g.kernel[1] * job.ci - q * BLOCK);
         let zero = [T::default(); BLOCK];
+        // Where in a row the block's elements begin, if they are neighbours.
+        let first = match (g.groups, q * BLOCK) {
+            (1, at) => Some(at),
+            (_, at) if job.ci.is_multiple_of(BLOCK) => Some(at / job.ci * g.in_channels + group * job.ci + at % job.ci),
+            _ => None,
+        };
         for r in 0..job.padded[0] {
             let at = (r % g.stride[0] * rows + r / g.stride[0]) * line;
             for (i, image) in images.clone().enumerate() {
@@ -260,10 +266,10 @@ impl<T: Element> Work for Sum<'_, T> {
                 for (word, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
                     let x = word * per_word;
                     let second = per_word == 2 && x + 1 < job.out[1];
-                    if g.groups == 1 {
+                    if let Some(first) = first {
                         // The 32 elements from here on; those past the kernel's row belong to whatever comes next, and
                         // no sum that is kept sees them.
-                        let window = |x: usize| row[x * g.stride[1] * g.in_channels + q * BLOCK..].first_chunk();
+                        let window = |x: usize| row[x * g.stride[1] * g.in_channels + first..].first_chunk();
                         let high = if second { window(x + 1) } else { None };
                         pair(micro, window(x).unwrap_or(&zero), high.unwrap_or(&zero), out);
                     } else {
@@ -308,14 +314,19 @@ impl Geometry {
     #[inline(always)]
     fn window<T: Element>(&self, row: &[T], x: usize, group: usize, q: usize) -> [T; BLOCK] {
         let last = self.g.kernel[1] * self.ci;
-        std::array::from_fn(|i| {
-            let at = q * BLOCK + i;
-            if at >= last {
-                return T::default();
-            }
+        let mut window = [T::default(); BLOCK];
+        let mut at = q * BLOCK;
+        let end = last.min(at + BLOCK);
+        while at < end {
+            // What is left of this column's channels.
             let (kx, c) = (at / self.ci, at % self.ci);
-            row[(x * self.g.stride[1] + kx) * self.g.in_channels + group * self.ci + c]
-        })
+            let count = (self.ci - c).min(end - at);
+            let from = (x * self.g.stride[1] + kx) * self.g.in_channels + group * self.ci + c;
+            let to = at - q * BLOCK;
+            window[to..to + count].copy_from_slice(&row[from..from + count]);
+            at += count;
+        }
+        window
     }
 }
 

@@ -114,6 +114,8 @@ pub struct ImageRecipe {
     pub weight_decay: f64,
     /// Steps of D for each of G.
     pub discriminator_steps: u64,
+    /// Layers that stay as they are, by how their names begin: `discriminator.downs.0` (FreezeD, 2002.10964).
+    pub freeze: Vec<String>,
 }
 
 impl Default for ImageRecipe {
@@ -158,6 +160,7 @@ impl Default for ImageRecipe {
             max_rms: 0.0,
             weight_decay: 0.0,
             discriminator_steps: 1,
+            freeze: Vec::new(),
         }
     }
 }
@@ -203,6 +206,7 @@ pub const IMAGE_RECIPES: [(&str, Preset); 14] = [
         (recipe.run.batch, recipe.run.height, recipe.run.width) = (64, 32, 32);
         (recipe.generator_rate, recipe.discriminator_rate, recipe.last_rate, recipe.warmup) = (1e-3, 1e-3, 0.1, 100);
         (recipe.r1, recipe.r2, recipe.last_penalty, recipe.max_rms) = (0.5, 0.5, 0.1, 1.0);
+        recipe.penalty_every = 4; // a third of the paper's cost for each picture
         (recipe.run.ema_kimg, recipe.run.ema_share) = (20.0, 0.05);
     }),
     ("r3gan-cifar10", |recipe| r3gan_paper(recipe, [2, 512], 0.05, 5000.0, R3ganConfig::cifar10())),
@@ -244,6 +248,14 @@ impl ImageRecipe {
         recipe.run.recipe = (*name).to_string();
         change(&mut recipe);
         Some(recipe)
+    }
+
+    /// Whether the parameter at `path` of this network stays as it is.
+    pub(crate) fn frozen(&self, network: &str, path: &str) -> bool {
+        let name = format!("{network}.{path}");
+        self.freeze.iter().any(|frozen| {
+            name.strip_prefix(frozen.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
     }
 
     /// Shapes of the networks, for pictures of `channels` channels in `classes` classes.

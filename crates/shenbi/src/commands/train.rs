@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
+use shenbi_nn::weights::Named;
 use shenbi_train::atomic::write_atomic;
 use shenbi_train::config::Recipe;
 use shenbi_train::error::RunError;
@@ -31,6 +32,8 @@ Examples:
   shenbi train --level two --size 64 --set generator_width=64 --kimg 200 --out runs/two
   shenbi train --resume runs/two --kimg 400
   shenbi train --data potions.zip --dry-run
+  shenbi train --recipe r3gan --data photos --size 64 --minutes 60
+  shenbi train --recipe r3gan --data my-cats --init-from runs/00003-r3gan-photos --set freeze=discriminator.extract
 
 Ctrl-C finishes the step, writes a checkpoint and says how to resume.
 Settings are taken from --config, then from flags, then from --set; RUN/config.toml holds the result.";
@@ -47,6 +50,9 @@ pub struct Args {
     /// Continue the run in this folder; --minutes or --kimg may lengthen it
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
+    /// Start from the networks of this run, as far as they fit: another size, other classes or other data
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    init_from: Option<PathBuf>,
     /// Print settings, parameter counts and the data, and train nothing
     #[arg(long)]
     dry_run: bool,
@@ -72,6 +78,7 @@ pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
     if args.dry_run {
         return dry_run(&args, &recipe, &data, &devices);
     }
+    let init_from = args.init_from.as_deref().map(|run| init_from(run, &recipe)).transpose()?;
     let stop = signals::stop_flag()?;
     let folder = match folder {
         Some(folder) => folder,
@@ -103,6 +110,7 @@ pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
         prompts: if matches!(recipe, Recipe::Brush(_)) { data.sample_prompts()? } else { Vec::new() },
         folder,
         resume,
+        init_from,
         devices,
         loader_threads: threads.map_or(0, |threads| threads.div_ceil(2).min(4)),
         recipe,
@@ -140,6 +148,26 @@ fn resumed(args: &Args, run: &Path) -> Result<(Recipe, Data, Option<RunFolder>),
         write_atomic(&config, lengthened.as_bytes())?;
     }
     Ok((recipe, data, Some(folder)))
+}
+
+/// The networks of another run.
+fn init_from(run: &Path, recipe: &Recipe) -> Result<(PathBuf, Named), Failure> {
+    let folder = RunFolder::open(run)?;
+    let other = Recipe::from_toml(&folder.config_toml()?)
+        .map_err(|error| Failure::Failed(format!("--init-from {}: {error}", run.display())))?;
+    let network = |recipe: &Recipe| match recipe {
+        Recipe::Brush(_) => "brush".to_string(),
+        Recipe::Image(recipe) => format!("{:?}", recipe.network).to_lowercase(),
+    };
+    let (theirs, ours) = (network(&other), network(recipe));
+    if theirs != ours {
+        let run = run.display();
+        return Err(Failure::usage(format!("--init-from {run}: its networks are {theirs}, this recipe's {ours}")));
+    }
+    match folder.latest_checkpoint()?.found {
+        Some((path, checkpoint)) => Ok((path, checkpoint.named)),
+        None => Err(Failure::Failed(format!("--init-from {}: it has no checkpoint yet", run.display()))),
+    }
 }
 
 /// A new run folder: the one asked for, or the next number under `runs/`.

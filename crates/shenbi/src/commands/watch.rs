@@ -30,8 +30,9 @@ Examples:
   shenbi watch runs/00001-brush-scenes --once
   shenbi watch runs/00001-brush-scenes --json
 
-Keys: left and right for other charts, s for smoothing, up and down for older and newer samples, p for the picture's
-size, ? for help, q to quit. The run is only read, never written to.";
+Keys: left and right for other charts, s for smoothing, up and down for older and
+newer samples, p for the picture's size, ? for help, q to quit.
+The run is only read, never written to.";
 
 /// Shows a run in the terminal: where it stands, its curves, and its newest samples; or prints them, where the output
 /// is no terminal.

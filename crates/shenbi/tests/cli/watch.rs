@@ -23,7 +23,13 @@ fn a_finished_run_in_one_frame() {
         for word in ["finished", "brush", "16x16 RGB", "0.2 of 0.2 kimg", "img/s", "sample  ", "latest", "highest"] {
             assert!(ran.out.contains(word), "expected '{word}' in:\n{}", ran.out);
         }
-        assert!(ran.out.lines().any(|line| line.starts_with("d ") && line.contains(['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'])), "{}", ran.out);
+        assert!(
+            ran.out
+                .lines()
+                .any(|line| line.starts_with("d ") && line.contains(['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'])),
+            "{}",
+            ran.out
+        );
         assert!(ran.out.lines().all(|line| line.chars().count() <= 80 || line.contains("tiny")), "{}", ran.out);
         assert!(!ran.out.contains('\u{1b}') && ran.err.is_empty(), "{}{}", ran.out, ran.err);
     }

@@ -16,6 +16,8 @@ const COLOURS: [Color; 6] =
     [Color::Cyan, Color::Yellow, Color::LightMagenta, Color::LightGreen, Color::LightBlue, Color::LightRed];
 /// The curves as they are, where their trend is drawn over them.
 const BEHIND: Color = Color::DarkGray;
+/// Of so many values, the most extreme at either end may lie outside of the chart.
+const EXTREME: usize = 100;
 /// Rows of a chart that has a mark in the middle of its side.
 const TALL: u16 = 9;
 
@@ -47,7 +49,7 @@ pub fn draw(group: &Group<'_>, which: &str, smoothed: bool, run: &Run, area: Rec
         raw.iter().zip(colours()).map(|(points, colour)| line(points, colour)).collect()
     };
 
-    let (low, high) = span(raw.iter().flatten().map(|point| point.1).collect());
+    let (low, high) = span(raw.iter().flatten().map(|point| point.1).collect(), EXTREME);
     let all = || raw.iter().flatten().map(|point| point.0);
     let (first, last) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
     let (first, last) = if first < last { (first, last) } else { (last.min(0.0), last.max(1.0)) };

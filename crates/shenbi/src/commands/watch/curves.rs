@@ -73,16 +73,17 @@ pub fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     (0..points.len()).map(mean).collect()
 }
 
-/// From where to where `values` lie, but for the most extreme hundredth at either end, and never nothing.
-pub fn span(mut values: Vec<f64>) -> (f64, f64) {
+/// From where to where `values` lie, but for the most extreme of every `of` at either end, and never nothing.
+pub fn span(mut values: Vec<f64>, of: usize) -> (f64, f64) {
     if values.is_empty() {
         return (0.0, 1.0);
     }
     values.sort_by(f64::total_cmp);
-    let out = values.len() / 100;
+    let out = values.len() / of;
     let (low, high) = (values[out], values[values.len() - 1 - out]);
     let margin = if high > low { (high - low) * 0.05 } else { low.abs().max(1.0) * 0.1 };
-    (low - margin, high + margin)
+    let lowest = if low >= 0.0 { 0.0 } else { f64::NEG_INFINITY };
+    ((low - margin).max(lowest), high + margin)
 }
 
 /// All curves of a log by name.
@@ -228,16 +229,17 @@ mod tests {
     fn spans_leave_out_what_is_extreme() {
         let mut values: Vec<f64> = (0..=1000).map(f64::from).collect();
         values.extend([1e9, -1e9]);
-        let (low, high) = span(values);
+        let (low, high) = span(values, 100);
         assert!(low > -100.0 && high < 1100.0, "{low} {high}");
-        assert_eq!(span(vec![]), (0.0, 1.0));
-        let (low, high) = span(vec![2.0; 5]);
+        assert_eq!(span(vec![], 100), (0.0, 1.0));
+        let (low, high) = span(vec![2.0; 5], 100);
         assert!(low < 2.0 && high > 2.0);
+        assert_eq!(span(vec![0.0, 1.0], 100), (0.0, 1.05), "no room below nothing where nothing is negative");
         let mut curve = Curve::default();
         for y in [f64::MAX, f64::MIN, 0.0] {
             curve.add(0.0, y);
         }
-        let (low, high) = span(curve.points().iter().map(|point| point.1).collect());
+        let (low, high) = span(curve.points().iter().map(|point| point.1).collect(), 100);
         assert!((high - low).is_finite() && high > low);
     }
 }

@@ -15,6 +15,8 @@ use crate::output;
 const WIDTH: usize = 80;
 /// Columns of a curve, at most.
 const CURVE: usize = 60;
+/// Of so many characters of a curve, the most extreme at either end may be cut.
+const EXTREME: usize = 20;
 /// A value from the lowest to the highest.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -63,7 +65,7 @@ fn bars(curve: &Curve, columns: usize) -> String {
         *count += 1;
     }
     let means: Vec<_> = sums.into_iter().map(|(sum, count)| (count > 0).then(|| sum / f64::from(count))).collect();
-    let (low, high) = span(means.iter().flatten().copied().collect());
+    let (low, high) = span(means.iter().flatten().copied().collect(), EXTREME);
     let bar = |mean: f64| {
         let height = (mean - low) / (high - low) * BARS.len() as f64;
         BARS[(height.max(0.0) as usize).min(BARS.len() - 1)]

@@ -9,13 +9,15 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, LineGauge, Paragraph, Wrap};
 
 use super::keys::Key;
-use super::picture::{Cache, Fit, size};
+use super::picture::{Cache, Fit};
 use super::run::{Run, State, clean};
 use super::{chart, words};
 
-/// Columns below which a picture has no room beside the chart, and rows below which it has none under it.
+/// Columns below which a picture has no room beside the chart, rows below which it has none under it, and rows from which
+/// it may go there for being larger.
 const BESIDE: u16 = 50;
 const UNDER: u16 = 16;
+const ROOMY: u16 = 30;
 /// Columns that a picture's title takes.
 const TITLE: u16 = 24;
 
@@ -163,21 +165,20 @@ impl Screen {
             Size::Wide => return self.picture(run, frame, area, Fit::Width(self.top)),
             Size::Shared => {}
         }
-        // As much room for the picture as it can use, up to a half; whichever half makes it larger.
-        let picture = run.samples.get(self.shown(run)).and_then(|path| self.cache.picture(path).ok());
-        let sides = picture.map(|picture| (picture.height, picture.width));
+        // As much room for the picture as it can use, up to a half; beside the chart, unless that makes it much smaller.
+        let sheet = run.samples.get(self.shown(run)).and_then(|path| self.cache.sheet(path).ok());
         let fitted = |columns: u16, rows: u16| {
             let (columns, rows) = (usize::from(columns.saturating_sub(2)), usize::from(rows.saturating_sub(2)));
-            sides.map(|(height, width)| size(height, width, 2 * rows, columns, Fit::Whole))
+            sheet.map(|sheet| sheet.size(2 * rows, columns))
         };
         let (half, low) = (area.width / 2, area.height / 2);
         let (beside, under) = (fitted(half, area.height), fitted(area.width, low));
-        let wider = beside.zip(under).is_some_and(|(beside, under)| under[1] > beside[1]);
-        let [curves, picture] = if area.width >= BESIDE && !(wider && area.height >= UNDER) {
-            let columns = beside.map_or(TITLE, |[_, width]| (width as u16 + 2).max(TITLE)).min(half);
+        let larger = beside.zip(under).is_some_and(|((beside, _), (under, _))| under > 1.3 * beside);
+        let [curves, picture] = if area.width >= BESIDE && !(larger && area.height >= ROOMY) {
+            let columns = beside.map_or(TITLE, |(_, [_, width])| (width as u16 + 2).max(TITLE)).min(half);
             Layout::horizontal([Constraint::Min(0), Constraint::Length(columns)]).areas(area)
         } else if area.height >= UNDER {
-            let rows = under.map_or(3, |[height, _]| (height as u16).div_ceil(2) + 2).min(low);
+            let rows = under.map_or(3, |(_, [height, _])| (height as u16).div_ceil(2) + 2).min(low);
             Layout::vertical([Constraint::Min(0), Constraint::Length(rows)]).areas(area)
         } else {
             [area, Rect::ZERO]

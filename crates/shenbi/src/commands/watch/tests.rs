@@ -36,7 +36,9 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn sample(folder: &Path, images: u64, colour: [u8; 3]) {
-    let pixels = colour.repeat(20 * 50);
+    // A dark edge, so that no row is plain.
+    let row: Vec<u8> = [0, 0, 0].into_iter().chain(colour.repeat(19)).collect();
+    let pixels = row.repeat(50);
     let picture = Picture { width: 20, height: 50, channels: 3, pixels };
     decode::write_png(folder.join(format!("samples/{images:08}.png")), &picture).unwrap();
 }
@@ -72,7 +74,7 @@ fn the_figures_are_there() {
     let text = text(&buffer);
     for words in [
         "brush  scenes (mixed)  64x64 RGB  batch 64",
-        "running  gan  76.8 of 100 kimg  256 img/s  5:00  1:31 left",
+        "running  gan  76.8 of 100 kimg  256 img/s  5:00 so far  1:31 left",
         " 77% ",
         "d 0.2500",
         "g 2.000",

@@ -39,7 +39,7 @@ pub fn standing(run: &Run) -> Vec<String> {
         None => format!("{:.1} kimg", images / 1000.0),
     }));
     words.extend(facts.images_per_second.map(|speed| format!("{speed:.0} img/s")));
-    words.extend(facts.seconds.map(duration));
+    words.extend(facts.seconds.map(|seconds| format!("{} so far", duration(seconds))));
     words.extend(run.seconds_left().map(|left| format!("{} left", duration(left))));
     words
 }
