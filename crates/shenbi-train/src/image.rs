@@ -17,7 +17,7 @@ use crate::augment::{augment, fill};
 use crate::config::{ImageRecipe, OptimizerName};
 use crate::losses::{cross_entropy, feature_matching, lecam, mmd};
 use crate::schedule::cosine;
-use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, noise, pictures, scalar};
+use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, diversity, noise, pictures, scalar};
 
 /// How fast running statistics follow the batches'.
 const MOMENTUM: f64 = 0.05;
@@ -114,6 +114,8 @@ impl ImageTrainer {
         let fake = generator.forward(noise, there, &mut NormMode::Train(&mut statistics));
         let fake = fake.to_device(&self.devices.discriminator);
 
+        let diversity = diversity(real.clone(), fake.clone());
+
         // D step.
         self.discriminator = self.discriminator.clone().refreshed();
         let seen_real = self.seen(real, &mut draws);
@@ -125,7 +127,12 @@ impl ImageTrainer {
         let (on_real, on_fake) = (on(&seen_real, &mut stats_real), on(&seen_fake, &mut stats_fake));
         let d = recipe.loss.discriminator(on_real.logit.clone(), on_fake.logit.clone());
         let (mean_real, mean_fake) = (scalar(on_real.logit.clone().mean()), scalar(on_fake.logit.clone().mean()));
-        let mut losses = Losses::from_iter([("d", scalar(d.clone())), ("real", mean_real), ("fake", mean_fake)]);
+        let mut losses = Losses::from_iter([
+            ("d", scalar(d.clone())),
+            ("real", mean_real),
+            ("fake", mean_fake),
+            ("diversity", diversity),
+        ]);
         let mut loss = d;
         if let (Some(logits), Some(class)) = (&on_real.classes, &class) {
             let loss_class = cross_entropy(logits.clone(), class.clone());
@@ -145,7 +152,9 @@ impl ImageTrainer {
             }
         }
         let mut grads = loss.backward();
-        let moved = self.optimizer_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate_discriminator);
+        let moved = self.optimizer_discriminator.step(self.discriminator.clone(), &mut grads, |path| {
+            if recipe.frozen("discriminator", path) { 0.0 } else { rate_discriminator }
+        });
         let moved = moved.with_running(&stats_real, MOMENTUM).with_running(&stats_fake, MOMENTUM);
         self.discriminator = if recipe.clip > 0.0 { moved.map(&mut Clip(recipe.clip)) } else { moved };
         let real_logit = on_real.logit.without_autodiff();
@@ -175,7 +184,9 @@ impl ImageTrainer {
                 loss = loss + distance.mul_scalar(recipe.mmd);
             }
             let mut grads = loss.backward();
-            self.generator = self.optimizer_generator.step(self.generator.clone(), &mut grads, |_| rate_generator);
+            self.generator = self.optimizer_generator.step(self.generator.clone(), &mut grads, |path| {
+                if recipe.frozen("generator", path) { 0.0 } else { rate_generator }
+            });
             self.generator = self.generator.clone().with_running(&statistics, MOMENTUM);
         }
         self.steps += 1;

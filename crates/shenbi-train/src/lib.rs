@@ -6,6 +6,7 @@ mod budget;
 pub mod checkpoint;
 pub mod config;
 pub mod error;
+pub mod guard;
 pub mod image;
 pub mod losses;
 pub mod run_folder;

@@ -19,6 +19,7 @@ use crate::budget::{Budget, Clock};
 use crate::checkpoint::{Checkpoint, FORMAT, TrainState};
 use crate::config::{BrushRecipe, Recipe, RunSettings};
 use crate::error::RunError;
+use crate::guard::{Guard, Trouble};
 use crate::image::ImageTrainer;
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleError, Samples};
@@ -64,6 +65,15 @@ pub enum Event<'a> {
     Sample(PathBuf),
     /// A checkpoint was written.
     Checkpoint(PathBuf),
+    /// The guard sees the run go wrong.
+    Trouble {
+        /// In what way.
+        trouble: Trouble,
+        /// The figure that shows it.
+        value: f64,
+        /// The step.
+        step: u64,
+    },
     /// Something a person should know, that does not stop the run.
     Warning(String),
 }
@@ -181,6 +191,7 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
     let budget = Budget::new(&recipe);
     let mut saved_step = resumed_from.is_some().then(|| trainer.steps().all());
     let mut watch = Watch::new(resumed_from);
+    let mut guard = run.guard.then(|| Guard::new(recipe.loss()));
     let mut meter = Meter::new(earlier);
     let mut clock = Clock::new(earlier);
     let (mut logged, mut sampled, mut saved) = (earlier, earlier, earlier);
@@ -215,6 +226,9 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
         let losses = trainer.step(&batch, phase, share).map_err(TrainError::Defect)?;
         clock.step();
         watch.check(trainer.steps().all(), &losses)?;
+        if let Some((trouble, value)) = guard.as_mut().and_then(|guard| guard.look(&losses)) {
+            on_event(Event::Trouble { trouble, value, step: trainer.steps().all() });
+        }
 
         let (now, images) = (clock.seconds(), trainer.steps().all() * run.batch as u64);
         let speed = meter.add(&losses, run.batch, now);

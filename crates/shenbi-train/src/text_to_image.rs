@@ -19,7 +19,7 @@ use crate::augment::{fill, shift_and_cut};
 use crate::config::BrushRecipe;
 use crate::losses::{info_nce, relativistic, retrieval_accuracy, same_captions};
 use crate::schedule::cosine;
-use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, noise, pictures, scalar};
+use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, diversity, noise, pictures, scalar};
 
 /// CLIP's bound on the inverse temperature: ln 100.
 const MAX_LOG_SCALE: f64 = 4.605;
@@ -155,7 +155,7 @@ impl BrushTrainer {
 
         // D step: real above generated, matched above mismatched, captions found among the batch's.
         let (seen_real, seen_fake) =
-            (self.seen(real, &mut augment), self.seen(fake.clone().without_autodiff(), &mut augment));
+            (self.seen(real.clone(), &mut augment), self.seen(fake.clone().without_autodiff(), &mut augment));
         let both = Tensor::cat(vec![seen_real.clone(), seen_fake.clone()], 0);
         let features = self.discriminator.trunk(both.autodiff());
         let (real_features, fake_features) = (features.clone().narrow(0, 0, n), features.narrow(0, n, n));
@@ -171,6 +171,7 @@ impl BrushTrainer {
             ("d", scalar(d.clone())),
             ("contrast", scalar(contrast.clone())),
             ("accuracy", scalar(retrieval_accuracy(embedding.without_autodiff(), unit.without_autodiff()))),
+            ("diversity", diversity(real, fake.clone())),
             ("margin", scalar((real_logit.clone() - fake_logit).mean())),
         ]);
         let mut loss = d

@@ -64,6 +64,9 @@ impl Progress {
             }
             Event::Sample(path) => self.note(&format!("sample      {}", path.display())),
             Event::Checkpoint(path) => self.note(&format!("checkpoint  {}", path.display())),
+            Event::Trouble { trouble, value, step } => {
+                self.note(&format!("warning: at step {step} {}", trouble.message(value)));
+            }
             Event::Warning(message) => self.note(&format!("warning: {message}")),
         }
     }

@@ -11,6 +11,8 @@ pub use run::RunSettings;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::losses::Adversarial;
+
 /// Settings of one of the recipes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -54,6 +56,14 @@ impl Recipe {
         match self {
             Self::Brush(recipe) => &recipe.run,
             Self::Image(recipe) => &recipe.run,
+        }
+    }
+
+    /// The game between D and G.
+    pub fn loss(&self) -> Adversarial {
+        match self {
+            Self::Brush(_) => Adversarial::Relativistic,
+            Self::Image(recipe) => recipe.loss,
         }
     }
 

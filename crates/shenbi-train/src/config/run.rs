@@ -38,6 +38,8 @@ pub struct RunSettings {
     pub ema_kimg: f64,
     /// ...or this share of the pictures seen, whichever is less.
     pub ema_share: f64,
+    /// Whether to warn when training goes wrong (see [`crate::guard`]).
+    pub guard: bool,
     /// Seconds between sample pictures.
     pub sample_seconds: f64,
     /// Seconds between checkpoints.
@@ -62,6 +64,7 @@ impl Default for RunSettings {
             minutes: 5.0,
             ema_kimg: 20.0,
             ema_share: 0.05,
+            guard: true,
             sample_seconds: 30.0,
             checkpoint_seconds: 120.0,
         }
