@@ -8,6 +8,7 @@ pub mod convert;
 pub mod decode;
 pub mod error;
 pub mod folder;
+pub mod gif;
 pub mod inspect;
 pub mod loader;
 pub mod mnist;
@@ -58,6 +59,15 @@ pub trait Source: Send + Sync {
     /// As [`Source::get`].
     fn captions(&self, index: u64) -> Result<Vec<String>> {
         Ok(self.get(index)?.captions)
+    }
+
+    /// For each caption of the example at `index`, one of nearly the same words that is not true of the picture, from which
+    /// a model learns what the order of words means; empty where there are none.
+    ///
+    /// # Errors
+    /// As [`Source::get`].
+    fn contraries(&self, _index: u64) -> Result<Vec<String>> {
+        Ok(Vec::new())
     }
 
     /// The class of the example at `index`, a place in [`Source::classes`]; nothing where there are no classes.

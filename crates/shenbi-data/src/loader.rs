@@ -50,6 +50,8 @@ pub struct Batch {
     pub shape: [usize; 4],
     /// The captions of each example, at least one.
     pub captions: Vec<Vec<String>>,
+    /// What is false of each example, a text for each caption (see [`Source::contraries`]); or none.
+    pub contraries: Vec<Vec<String>>,
     /// The class of each example; empty where the source has no classes.
     pub classes: Vec<usize>,
     /// The index of each example in the source.
@@ -208,7 +210,8 @@ impl Shared {
             indices.push(index);
         }
         let classes = indices.iter().filter_map(|index| self.source.class(*index)).collect();
-        Ok(Batch { pixels, shape: [size, channels, height, width], captions, classes, indices })
+        let contraries = indices.iter().map(|index| self.source.contraries(*index)).collect::<Result<_>>()?;
+        Ok(Batch { pixels, shape: [size, channels, height, width], captions, contraries, classes, indices })
     }
 
     /// The index of the example at `position`.

@@ -118,13 +118,25 @@ pub fn relativistic(better: Tensor<1>, worse: Tensor<1>) -> Tensor<1> {
 /// other way round.
 ///
 /// # Shapes
-/// a, b: unit rows, `[n, d]`; scale: inverse temperature, `[1]`; same: [`same_captions`], `[n, n]`.
-pub fn info_nce(a: Tensor<2>, b: Tensor<2>, scale: Tensor<1>, same: Tensor<2>) -> Tensor<1> {
+/// a, b: unit rows, `[n, d]`; scale: inverse temperature, `[1]`; same: [`same_captions`], `[n, n]`; contraries: further
+/// rows that no row of `a` should be close to (hard negatives, as in NegCLIP, 2210.01936), `[m, d]`.
+pub fn info_nce(
+    a: Tensor<2>,
+    b: Tensor<2>,
+    scale: Tensor<1>,
+    same: Tensor<2>,
+    contraries: Option<Tensor<2>>,
+) -> Tensor<1> {
     let [n, _] = a.dims();
-    let logits = a.matmul(b.transpose()) * scale.unsqueeze() + same; // [n, n]
+    let scale = scale.unsqueeze::<2>();
+    let logits = a.clone().matmul(b.transpose()) * scale.clone() + same; // [n, n]
     let diagonal = Tensor::<1, Int>::arange(0..n as i64, &logits.device()).reshape([n, 1]);
     let side = |logits: Tensor<2>| activation::log_softmax(logits, 1).gather(1, diagonal.clone()).mean().neg();
-    (side(logits.clone()) + side(logits.transpose())).mul_scalar(0.5)
+    let among = match contraries {
+        Some(contraries) => Tensor::cat(vec![logits.clone(), a.matmul(contraries.transpose()) * scale], 1), // [n, n + m]
+        None => logits.clone(),
+    };
+    (side(among) + side(logits.transpose())).mul_scalar(0.5)
 }
 
 /// What takes equal captions of a batch out of the comparison, as they are no wrong answers: very negative where two
@@ -142,4 +154,31 @@ pub fn retrieval_accuracy(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
     let best = a.matmul(b.transpose()).argmax(1).reshape([n]);
     let own = Tensor::<1, Int>::arange(0..n as i64, &best.device());
     best.equal(own).float().mean()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use shenbi_nn::weights::values;
+
+    use super::*;
+
+    #[test]
+    fn contraries_are_further_wrong_answers_for_rows_of_a() {
+        let device = Device::flex();
+        let of = |rows: [[f32; 2]; 2]| Tensor::<2>::from_data(TensorData::from(rows), &device);
+        let scale = || Tensor::<1>::from_data(TensorData::from([2.0f32]), &device);
+        let (a, b) = (of([[1.0, 0.0], [0.0, 1.0]]), of([[0.8, 0.6], [0.6, 0.8]]));
+        let contrary = Tensor::<2>::from_data(TensorData::from([[1.0f32, 0.0]]), &device);
+        let loss = |contraries| {
+            let same = Tensor::zeros([2, 2], &device);
+            values(info_nce(a.clone(), b.clone(), scale(), same, contraries)).data[0]
+        };
+        let e = f32::exp;
+        let side = -(e(1.6) / (e(1.6) + e(1.2))).ln();
+        assert!((loss(None) - side).abs() < 1e-5);
+        // Only the direction from a changes: its first row meets e^2, its second e^0.
+        let among = -((e(1.6) / (e(1.6) + e(1.2) + e(2.0))).ln() + (e(1.6) / (e(1.6) + e(1.2) + 1.0)).ln()) / 2.0;
+        assert!((loss(Some(contrary)) - (side + among) / 2.0).abs() < 1e-5);
+    }
 }

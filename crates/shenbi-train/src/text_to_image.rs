@@ -2,7 +2,7 @@
 //! encoder; then the GAN: D step, G step, average.
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 use shenbi_data::loader::Batch;
 use shenbi_data::rng;
 use shenbi_models::encoder::text::TextEncoder;
@@ -10,6 +10,7 @@ use shenbi_models::encoder::tokenizer::Tokenizer;
 use shenbi_models::model::Model;
 use shenbi_models::text_to_image::brush::{Discriminator, Generator};
 use shenbi_models::text_to_image::painter::{Painter, PainterConfig};
+use shenbi_nn::ops::normalize;
 use shenbi_nn::optim::{AdamConfig, Optimizer, Rule};
 use shenbi_nn::tangent::{self, Penalty};
 use shenbi_nn::weights::{self, Fitted, Named, WeightsError};
@@ -48,6 +49,14 @@ pub struct BrushTrainer {
     devices: Devices,
 }
 
+/// What was drawn of a batch's captions.
+struct Drawn<'a> {
+    first: Vec<&'a str>,
+    second: Vec<&'a str>,
+    /// Pictures, and what is false of them.
+    contraries: Vec<(usize, &'a str)>,
+}
+
 impl BrushTrainer {
     /// Untrained networks. Sets the precision of this process.
     ///
@@ -83,16 +92,31 @@ impl BrushTrainer {
         })
     }
 
-    /// Two captions a picture, drawn without repetition where it has several.
-    fn captions<'a>(&self, batch: &'a Batch) -> (Vec<&'a str>, Vec<&'a str>) {
+    /// Two captions a picture, drawn without repetition where it has several; and the contraries of the first ones, with
+    /// the pictures they are false of.
+    fn captions<'a>(&self, batch: &'a Batch) -> Drawn<'a> {
         let mut stream = rng::stream(self.recipe.run.seed, "captions", self.steps.all());
-        let pick = |captions: &'a Vec<String>| {
+        let mut drawn = Drawn { first: Vec::new(), second: Vec::new(), contraries: Vec::new() };
+        for (picture, captions) in batch.captions.iter().enumerate() {
             let n = captions.len() as u64;
             let first = rng::below(&mut stream, n);
             let second = if n > 1 { (first + 1 + rng::below(&mut stream, n - 1)) % n } else { first };
-            (captions[first as usize].as_str(), captions[second as usize].as_str())
-        };
-        batch.captions.iter().map(pick).unzip()
+            drawn.first.push(captions[first as usize].as_str());
+            drawn.second.push(captions[second as usize].as_str());
+            if let Some(contrary) = batch.contraries.get(picture).and_then(|texts| texts.get(first as usize)) {
+                drawn.contraries.push((picture, contrary.as_str()));
+            }
+        }
+        drawn
+    }
+
+    /// The sentences of contraries, `[m, sentence]`; nothing where there are none.
+    fn contraries(&self, drawn: &Drawn<'_>) -> Result<Option<Tensor<2>>, String> {
+        if drawn.contraries.is_empty() {
+            return Ok(None);
+        }
+        let texts: Vec<&str> = drawn.contraries.iter().map(|(_, text)| *text).collect();
+        self.sentences(&self.text, &texts).map(Some)
     }
 
     fn sentences(&self, encoder: &TextEncoder, captions: &[&str]) -> Result<Tensor<2>, String> {
@@ -106,10 +130,11 @@ impl BrushTrainer {
 
     /// Pictures against captions, and captions of one picture against each other.
     fn contrast_step(&mut self, batch: &Batch, progress: f64) -> Result<Losses, String> {
-        let (first, second) = self.captions(batch);
-        let same = same_captions(&first, &self.devices.discriminator);
-        let a = shenbi_nn::ops::normalize(self.sentences(&self.text, &first)?);
-        let b = shenbi_nn::ops::normalize(self.sentences(&self.text, &second)?);
+        let drawn = self.captions(batch);
+        let same = same_captions(&drawn.first, &self.devices.discriminator);
+        let a = normalize(self.sentences(&self.text, &drawn.first)?);
+        let b = normalize(self.sentences(&self.text, &drawn.second)?);
+        let contraries = self.contraries(&drawn)?.map(normalize);
         let mut real = pictures(batch, &self.devices.discriminator);
         if self.recipe.augment {
             let mut stream = rng::stream(self.recipe.run.seed, "augment/contrast", self.steps.contrast);
@@ -118,13 +143,13 @@ impl BrushTrainer {
         let features = self.discriminator.trunk(real.autodiff());
         let pictures = self.discriminator.embedding(features);
         let scale = Self::scale(&self.discriminator);
-        let loss = info_nce(pictures.clone(), a.clone(), scale.clone(), same.clone())
-            + info_nce(pictures.clone(), b.clone(), scale.clone(), same.clone());
+        let loss = info_nce(pictures.clone(), a.clone(), scale.clone(), same.clone(), contraries.clone())
+            + info_nce(pictures.clone(), b.clone(), scale.clone(), same.clone(), contraries);
         let losses = Losses::from_iter([
             ("contrast", scalar(loss.clone()) / 2.0),
             ("accuracy", scalar(retrieval_accuracy(pictures.without_autodiff(), a.clone().without_autodiff()))),
         ]);
-        let loss = loss + info_nce(a, b, scale, same);
+        let loss = loss + info_nce(a, b, scale, same, None);
         let mut grads = loss.backward();
         let rate = cosine(self.steps.contrast, 20, progress, 1e-3, 0.1);
         self.text = self.adam_text.step(self.text.clone(), &mut grads, |_| rate);
@@ -139,13 +164,14 @@ impl BrushTrainer {
         let recipe = self.recipe.clone();
         let (step, n) = (self.steps.gan, batch.captions.len());
         let rate = cosine(step, recipe.warmup, progress, recipe.learning_rate, recipe.last_rate);
-        let (captions, _) = self.captions(batch);
-        let same = same_captions(&captions, &self.devices.discriminator);
+        let drawn = self.captions(batch);
+        let same = same_captions(&drawn.first, &self.devices.discriminator);
         let mut augment = rng::stream(recipe.run.seed, "augment", step);
         let real = pictures(batch, &self.devices.discriminator);
 
         // One generation serves both steps.
-        let sentence = self.sentences(&self.text, &captions)?; // [n, sentence]
+        let sentence = self.sentences(&self.text, &drawn.first)?; // [n, sentence]
+        let contraries = self.contraries(&drawn)?; // [m, sentence]
         let fixed = sentence.clone().without_autodiff();
         let noise = noise(recipe.run.seed, "noise", step, n, recipe.noise, &self.devices.generator);
         let there = fixed.clone().to_device(&self.devices.generator);
@@ -163,10 +189,23 @@ impl BrushTrainer {
         let fake_logit = self.discriminator.logit(fake_features, sentence.clone());
         let others = Tensor::cat(vec![sentence.clone().narrow(0, 1, n - 1), sentence.clone().narrow(0, 0, 1)], 0);
         let mismatched_logit = self.discriminator.logit(real_features.clone(), others);
+        let contrary_loss = contraries.clone().map(|contraries| {
+            let pictures: Vec<i32> = drawn.contraries.iter().map(|(picture, _)| *picture as i32).collect();
+            let pictures = Tensor::<1, Int>::from_data(TensorData::from(&pictures[..]), &self.devices.discriminator);
+            let logit = self.discriminator.logit(real_features.clone().select(0, pictures.clone()), contraries);
+            relativistic(real_logit.clone().select(0, pictures), logit)
+        });
         let embedding = self.discriminator.embedding(real_features);
-        let unit = shenbi_nn::ops::normalize(sentence);
+        let unit = normalize(sentence);
+        let contraries = contraries.map(normalize);
         let d = relativistic(real_logit.clone(), fake_logit.clone());
-        let contrast = info_nce(embedding.clone(), unit.clone(), Self::scale(&self.discriminator), same.clone());
+        let contrast = info_nce(
+            embedding.clone(),
+            unit.clone(),
+            Self::scale(&self.discriminator),
+            same.clone(),
+            contraries.clone(),
+        );
         let mut losses = Losses::from_iter([
             ("d", scalar(d.clone())),
             ("contrast", scalar(contrast.clone())),
@@ -177,6 +216,10 @@ impl BrushTrainer {
         let mut loss = d
             + relativistic(real_logit.clone(), mismatched_logit).mul_scalar(recipe.mismatched)
             + contrast.mul_scalar(recipe.contrastive);
+        if let Some(term) = contrary_loss {
+            losses.push("contrary", scalar(term.clone()));
+            loss = loss + term.mul_scalar(recipe.mismatched);
+        }
         if step.is_multiple_of(recipe.penalty_every) {
             let gamma = recipe.gamma * (recipe.last_gamma / recipe.gamma).powf(progress.clamp(0.0, 1.0));
             let penalty = Penalty::R1 { gamma: gamma * recipe.penalty_every as f64 };
@@ -196,8 +239,9 @@ impl BrushTrainer {
         let features = judge.trunk(self.seen(fake, &mut augment));
         let fake_logit = judge.logit(features.clone(), fixed.clone());
         let g = relativistic(fake_logit, real_logit.without_autodiff());
-        let unit = shenbi_nn::ops::normalize(fixed);
-        let contrast = info_nce(judge.embedding(features), unit, Self::scale(&judge), same);
+        let unit = normalize(fixed);
+        let contraries = contraries.map(Tensor::without_autodiff);
+        let contrast = info_nce(judge.embedding(features), unit, Self::scale(&judge), same, contraries);
         losses.push("g", scalar(g.clone()));
         losses.push("contrast_fake", scalar(contrast.clone()));
         let mut grads = (g + contrast.mul_scalar(recipe.contrastive)).backward();

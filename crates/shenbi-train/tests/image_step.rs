@@ -43,7 +43,8 @@ fn trainer(settings: &str) -> ImageTrainer {
 /// The tensors of `fixture` below `prefix`.
 fn below(fixture: &Named, prefix: &str) -> Named {
     let start = format!("{prefix}/");
-    let named = fixture.iter().filter_map(|(name, values)| Some((name.strip_prefix(&start)?.to_string(), values.clone())));
+    let named =
+        fixture.iter().filter_map(|(name, values)| Some((name.strip_prefix(&start)?.to_string(), values.clone())));
     named.collect()
 }
 
@@ -70,12 +71,15 @@ fn a_step_agrees_with_pytorch() {
             pixels: fixture["real"].data.clone(),
             shape: SHAPE,
             captions: vec![vec![String::new()]; 6],
+            contraries: Vec::new(),
             classes: labels,
             indices: (0..6).collect(),
         };
         let losses = trainer.step(&batch, Phase::Gan, 0.0).unwrap();
         for figure in ["d", "g", "r1", "r2"] {
-            let Some(expected) = fixture.get(&format!("{name}/{figure}")).map(|values| values.data[0]) else { continue };
+            let Some(expected) = fixture.get(&format!("{name}/{figure}")).map(|values| values.data[0]) else {
+                continue;
+            };
             let found = losses.get(figure).unwrap();
             assert!((found - expected).abs() <= 1e-4 * expected.abs().max(1.0), "{name} {figure}: {found} {expected}");
         }

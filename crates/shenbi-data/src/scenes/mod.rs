@@ -127,6 +127,12 @@ impl Source for Scenes {
         Ok(self.scene(index).captions(&mut self.stream("captions", index)))
     }
 
+    /// The same captions with the objects the other way round.
+    fn contraries(&self, index: u64) -> Result<Vec<String>> {
+        let scene = self.scene(index).turned();
+        Ok(scene.map_or_else(Vec::new, |scene| scene.captions(&mut self.stream("captions", index))))
+    }
+
     fn channels(&self) -> usize {
         3
     }

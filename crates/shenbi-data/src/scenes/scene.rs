@@ -318,6 +318,18 @@ impl Scene {
         draw::scene(self, size, rng)
     }
 
+    /// The scene in which two objects have changed places: another one to caption, not to draw. Nothing where there are
+    /// not two, or where they are alike.
+    pub(super) fn turned(mut self) -> Option<Self> {
+        let relation = self.relation?;
+        let [first, second] = &self.objects[..] else { return None };
+        if first.kind() == second.kind() {
+            return None;
+        }
+        self.relation = Some(relation.inverse());
+        Some(self)
+    }
+
     /// `[English, Chinese]`, in random wording.
     #[must_use]
     pub fn captions(&self, rng: &mut ChaCha8Rng) -> Vec<String> {

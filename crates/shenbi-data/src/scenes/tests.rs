@@ -44,6 +44,32 @@ fn equal_indices_give_equal_examples() {
 }
 
 #[test]
+fn contraries_say_the_opposite_in_the_same_words() {
+    let two = scenes([32, 32], Level::Two, Split::Train);
+    let sorted = |text: &str| {
+        let mut letters: Vec<char> = text.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let mut reordered = 0;
+    for index in 0..200 {
+        let (captions, contraries) = (two.captions(index).unwrap(), two.contraries(index).unwrap());
+        let [first, second] = &two.scene(index).objects[..] else { panic!("two objects") };
+        if (first.colour, first.shape, first.size) == (second.colour, second.shape, second.size) {
+            assert!(contraries.is_empty(), "turned round it is the same");
+            continue;
+        }
+        assert_eq!(captions.len(), contraries.len());
+        for (caption, contrary) in captions.iter().zip(&contraries) {
+            assert_ne!(caption, contrary);
+            reordered += usize::from(sorted(caption).len().abs_diff(sorted(contrary).len()) < 8);
+        }
+    }
+    assert!(reordered > 350, "the rest of the wording is the same: {reordered} of 400");
+    assert!(scenes([32, 32], Level::One, Split::Train).contraries(3).unwrap().is_empty());
+}
+
+#[test]
 fn held_out_combinations_are_spread_evenly() {
     let all: BTreeSet<_> = HELD_OUT.iter().collect();
     assert_eq!(all.len(), 18);
