@@ -4,6 +4,10 @@
 //! stopped and resumed ends with the same weights, to the bit. With a budget in minutes the learning rate follows the
 //! time spent, so that the run ends when it was told to, on any machine.
 
+mod start;
+
+pub use start::{spread_captions, train_tokenizer, untrained};
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,28 +15,24 @@ use std::time::Instant;
 
 use shenbi_data::Source;
 use shenbi_data::loader::{Loader, LoaderOptions};
-use shenbi_models::encoder::tokenizer::Tokenizer;
 use shenbi_models::model::Model;
 use shenbi_nn::weights::{Fitted, Named};
 
+use crate::atomic::write_atomic;
 use crate::budget::{Budget, Clock};
-use crate::checkpoint::{Checkpoint, FORMAT, TrainState};
-use crate::config::{BrushRecipe, Recipe, RunSettings};
+use crate::checkpoint::{self, Checkpoint, FORMAT, TrainState};
+use crate::config::{Recipe, RunSettings};
 use crate::error::RunError;
 use crate::guard::{Guard, Trouble};
-use crate::image::ImageTrainer;
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleError, Samples};
-use crate::text_to_image::BrushTrainer;
-use crate::trainer::{Devices, Losses, Phase, Steps, Trainer};
+use crate::trainer::{Devices, Losses, Phase, Trainer};
 use crate::watch::{Meter, Watch};
 
-/// Captions that the tokenizer learns from, at most.
-const TOKENIZER_CAPTIONS: usize = 20_000;
-/// Examples of an endless source that the tokenizer learns from.
-const TOKENIZER_EXAMPLES: u64 = 8_000;
 /// Seconds between lines of the log.
 const LOG_SECONDS: f64 = 1.0;
+/// A run is taken back so many times at most.
+const ROLLBACKS: u32 = 4;
 
 /// What a session does, for whoever watches.
 #[derive(Debug)]
@@ -73,6 +73,13 @@ pub enum Event<'a> {
         value: f64,
         /// The step.
         step: u64,
+    },
+    /// The run went back, and goes on with other settings.
+    RolledBack {
+        /// To this checkpoint; to its start where there was none.
+        to: Option<&'a Path>,
+        /// What was changed.
+        change: String,
     },
     /// Something a person should know, that does not stop the run.
     Warning(String),
@@ -168,30 +175,24 @@ pub struct Plan {
 /// # Errors
 /// See [`TrainError`]. Whatever it is, the run folder's checkpoints are good.
 pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
-    let Plan { recipe, source, prompts, mut folder, resume, init_from, devices, loader_threads } = plan;
-    let run = recipe.run();
+    let Plan { mut recipe, source, prompts, mut folder, resume, init_from, devices, loader_threads } = plan;
+    let run = recipe.run().clone();
+    let run = &run;
     check(run, source.as_ref())?;
     let (resumed_from, resume) = resume.unzip();
-    let start = resume.as_ref().map_or(0, |checkpoint| checkpoint.state.examples_consumed);
-    let (mut trainer, earlier) = trainer(&recipe, source.as_ref(), &folder, resume, &devices)?;
+    let first = resume.as_ref().map_or(0, |checkpoint| checkpoint.state.examples_consumed);
+    let (mut trainer, earlier) = start::trainer(&recipe, source.as_ref(), &folder, resume, &devices)?;
     // With no checkpoint, what an earlier attempt logged is dropped as well.
     folder.truncate_log(trainer.steps().all())?;
-    let mut loader = Loader::new(
-        source,
-        LoaderOptions {
-            batch: run.batch,
-            seed: run.seed,
-            flip: run.flip,
-            threads: loader_threads,
-            start,
-            ..LoaderOptions::default()
-        },
-    )?;
+    let loader_at = |start| Loader::new(source.clone(), LoaderOptions { start, ..loader_options(run, loader_threads) });
+    let mut loader = loader_at(first)?;
     let samples = Samples::new(run.seed, prompts);
     let budget = Budget::new(&recipe);
     let mut saved_step = resumed_from.is_some().then(|| trainer.steps().all());
     let mut watch = Watch::new(resumed_from);
-    let mut guard = run.guard.then(|| Guard::new(recipe.loss()));
+    let loss = recipe.loss();
+    let new_guard = || (run.guard != "off").then(|| Guard::new(loss));
+    let (mut guard, mut rollbacks) = (new_guard(), 0);
     let mut meter = Meter::new(earlier);
     let mut clock = Clock::new(earlier);
     let (mut logged, mut sampled, mut saved) = (earlier, earlier, earlier);
@@ -228,6 +229,19 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
         watch.check(trainer.steps().all(), &losses)?;
         if let Some((trouble, value)) = guard.as_mut().and_then(|guard| guard.look(&losses)) {
             on_event(Event::Trouble { trouble, value, step: trainer.steps().all() });
+            if run.guard == "rollback" && rollbacks < ROLLBACKS {
+                rollbacks += 1;
+                let to = watch.earlier();
+                let change = recipe.calm();
+                write_atomic(&folder.path().join("config.toml"), recipe.to_toml().as_bytes())?;
+                let checkpoint = to.as_deref().map(checkpoint::read).transpose()?;
+                let start = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.examples_consumed);
+                trainer = start::trainer(&recipe, source.as_ref(), &folder, checkpoint, &devices)?.0;
+                folder.truncate_log(trainer.steps().all())?;
+                (loader, guard, saved_step) = (loader_at(start)?, new_guard(), None);
+                on_event(Event::RolledBack { to: to.as_deref(), change });
+                continue;
+            }
         }
 
         let (now, images) = (clock.seconds(), trainer.steps().all() * run.batch as u64);
@@ -274,45 +288,8 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
     })
 }
 
-/// `count` captions spread over a source, in its languages by turns: what a sample grid shows.
-///
-/// # Errors
-/// The captions cannot be read.
-pub fn spread_captions(source: &dyn Source, count: usize) -> Result<Vec<String>, TrainError> {
-    // Far into an endless source: examples that the run is unlikely to come to.
-    let (start, step) = source.len().map_or((1 << 40, 1), |n| (n / (2 * count as u64), (n / count as u64).max(1)));
-    let mut captions = Vec::with_capacity(count);
-    for i in 0..count as u64 {
-        let index = start + i * step;
-        if source.len().is_some_and(|n| index >= n) {
-            break;
-        }
-        let of_one = source.captions(index)?;
-        if let Some(caption) = of_one.get(i as usize % of_one.len().max(1)) {
-            captions.push(caption.clone());
-        }
-    }
-    Ok(captions)
-}
-
-/// A tokenizer learnt from the captions of `source`.
-///
-/// # Errors
-/// The captions cannot be read.
-pub fn train_tokenizer(recipe: &BrushRecipe, source: &dyn Source) -> Result<Tokenizer, TrainError> {
-    let examples = source.len().unwrap_or(TOKENIZER_EXAMPLES);
-    let mut captions = Vec::new();
-    // Where there are more than enough, take them from all over.
-    let each = source.captions(0)?.len() as u64;
-    let stride = (examples * each.max(1)).div_ceil(TOKENIZER_CAPTIONS as u64).max(1);
-    for index in (0..examples).step_by(stride as usize) {
-        captions.extend(source.captions(index)?);
-        if captions.len() >= TOKENIZER_CAPTIONS {
-            break;
-        }
-    }
-    Tokenizer::train(captions.into_iter(), recipe.vocabulary, recipe.max_tokens)
-        .map_err(|error| TrainError::Defect(error.to_string()))
+fn loader_options(run: &RunSettings, threads: usize) -> LoaderOptions {
+    LoaderOptions { batch: run.batch, seed: run.seed, flip: run.flip, threads, ..LoaderOptions::default() }
 }
 
 fn check(run: &RunSettings, source: &dyn Source) -> Result<(), TrainError> {
@@ -325,62 +302,6 @@ fn check(run: &RunSettings, source: &dyn Source) -> Result<(), TrainError> {
         return Err(TrainError::Defect(format!("the data is {h}x{w}, the recipe {height}x{width}")));
     }
     Ok(())
-}
-
-/// The networks of a recipe, untrained.
-///
-/// # Errors
-/// The recipe's shapes do not fit, or the captions cannot be read.
-pub fn untrained(
-    recipe: &Recipe,
-    source: &dyn Source,
-    tokenizer_json: Option<&str>,
-    devices: &Devices,
-) -> Result<Box<dyn Trainer>, TrainError> {
-    Ok(match recipe {
-        Recipe::Brush(recipe) => {
-            let tokenizer = match tokenizer_json {
-                Some(json) => Tokenizer::from_json(json, recipe.max_tokens)
-                    .map_err(|error| TrainError::Setting(error.to_string()))?,
-                None => train_tokenizer(recipe, source)?,
-            };
-            let trainer = BrushTrainer::new(recipe, source.channels(), tokenizer, devices);
-            Box::new(trainer.map_err(TrainError::Setting)?)
-        }
-        Recipe::Image(recipe) => {
-            let trainer = ImageTrainer::new(recipe, source.channels(), source.classes(), devices);
-            Box::new(trainer.map_err(TrainError::Setting)?)
-        }
-    })
-}
-
-/// The networks, new or restored, and the seconds they have been trained.
-fn trainer(
-    recipe: &Recipe,
-    source: &dyn Source,
-    folder: &RunFolder,
-    resume: Option<Checkpoint>,
-    devices: &Devices,
-) -> Result<(Box<dyn Trainer>, f64), TrainError> {
-    let Some(Checkpoint { named, state, tokenizer_json, .. }) = resume else {
-        return Ok((untrained(recipe, source, None, devices)?, 0.0));
-    };
-    let mismatch = |message: String| TrainError::Mismatch { path: folder.path().join("config.toml"), message };
-    let run = recipe.run();
-    if state.recipe != run.recipe {
-        return Err(mismatch(format!("it is of recipe '{}', the run is '{}'", state.recipe, run.recipe)));
-    }
-    let steps = Steps { contrast: state.contrast_steps, gan: state.gan_steps };
-    if state.examples_consumed != steps.all() * run.batch as u64 {
-        let found = state.examples_consumed.checked_div(steps.all()).unwrap_or(0);
-        return Err(mismatch(format!("it was trained with batch = {found}, the settings say {}", run.batch)));
-    }
-    let mut trainer = untrained(recipe, source, tokenizer_json.as_deref(), devices).map_err(|error| match error {
-        TrainError::Setting(message) => mismatch(message),
-        other => other,
-    })?;
-    trainer.restore(&named, steps).map_err(|error| mismatch(error.to_string()))?;
-    Ok((trainer, state.elapsed_seconds))
 }
 
 /// Writes a checkpoint, unless what it would hold is no longer good.

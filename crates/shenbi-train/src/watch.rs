@@ -103,23 +103,31 @@ impl Meter {
 #[derive(Debug)]
 pub(crate) struct Watch {
     good: Option<PathBuf>,
+    /// The one before it.
+    earlier: Option<PathBuf>,
     huge: u32,
 }
 
 impl Watch {
     /// good: the checkpoint that the run continues from.
     pub(crate) fn new(good: Option<PathBuf>) -> Self {
-        Self { good, huge: 0 }
+        Self { good, earlier: None, huge: 0 }
     }
 
     /// A checkpoint was written.
     pub(crate) fn saved(&mut self, path: PathBuf) {
-        self.good = Some(path);
+        self.earlier = self.good.replace(path);
     }
 
     /// The newest checkpoint.
     pub(crate) fn good(&self) -> Option<&PathBuf> {
         self.good.as_ref()
+    }
+
+    /// Where to go back to when a run goes wrong slowly: the newest checkpoint may hold the trouble already.
+    pub(crate) fn earlier(&mut self) -> Option<PathBuf> {
+        self.good = self.earlier.take().or(self.good.take());
+        self.good.clone()
     }
 
     /// Looks at the losses of a step.
@@ -170,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_lost_run_is_told() {
-        let mut watch = Watch { good: Some("runs/1/checkpoints/00000007".into()), huge: 0 };
+        let mut watch = Watch::new(Some("runs/1/checkpoints/00000007".into()));
         let step = |d| Losses::from_iter([("d", d)]);
         watch.check(1, &step(0.5)).unwrap();
         let error = watch.check(2, &step(f32::NAN)).unwrap_err().to_string();

@@ -67,6 +67,10 @@ impl Progress {
             Event::Trouble { trouble, value, step } => {
                 self.note(&format!("warning: at step {step} {}", trouble.message(value)));
             }
+            Event::RolledBack { to, change } => {
+                let to = to.map_or_else(|| "its start".to_string(), |to| to.display().to_string());
+                self.note(&format!("rolled back to {to}: {change}"));
+            }
             Event::Warning(message) => self.note(&format!("warning: {message}")),
         }
     }

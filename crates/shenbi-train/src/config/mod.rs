@@ -67,6 +67,38 @@ impl Recipe {
         }
     }
 
+    /// Calmer settings for a run that went wrong: gradient penalties four times as large (R1 and R2 of 0.5 where there were
+    /// none), step sizes halved. Says what it did.
+    pub fn calm(&mut self) -> String {
+        match self {
+            Self::Brush(recipe) => {
+                (recipe.gamma, recipe.last_gamma) = (recipe.gamma * 4.0, recipe.last_gamma * 4.0);
+                recipe.learning_rate /= 2.0;
+                format!("gamma is {} now, learning_rate {}", recipe.gamma, recipe.learning_rate)
+            }
+            Self::Image(recipe) => {
+                recipe.generator_rate /= 2.0;
+                recipe.discriminator_rate /= 2.0;
+                let rates = format!("rates are {} and {}", recipe.generator_rate, recipe.discriminator_rate);
+                let penalties = [
+                    ("r1", &mut recipe.r1),
+                    ("r2", &mut recipe.r2),
+                    ("wgan_gp", &mut recipe.wgan_gp),
+                    ("dragan", &mut recipe.dragan),
+                ];
+                if penalties.iter().all(|(_, weight)| **weight == 0.0) {
+                    (recipe.r1, recipe.r2) = (0.5, 0.5);
+                    return format!("r1 and r2 are 0.5 now, {rates}");
+                }
+                let changed = penalties.into_iter().filter(|(_, weight)| **weight > 0.0).map(|(name, weight)| {
+                    *weight *= 4.0;
+                    format!("{name} is {weight}")
+                });
+                format!("{} now, {rates}", changed.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
     /// The same, to be changed.
     pub fn run_mut(&mut self) -> &mut RunSettings {
         match self {

@@ -38,8 +38,8 @@ pub struct RunSettings {
     pub ema_kimg: f64,
     /// ...or this share of the pictures seen, whichever is less.
     pub ema_share: f64,
-    /// Whether to warn when training goes wrong (see [`crate::guard`]).
-    pub guard: bool,
+    /// When training goes wrong (see [`crate::guard`]): `warn`, `rollback` to a checkpoint with calmer settings, or `off`.
+    pub guard: String,
     /// Seconds between sample pictures.
     pub sample_seconds: f64,
     /// Seconds between checkpoints.
@@ -64,7 +64,7 @@ impl Default for RunSettings {
             minutes: 5.0,
             ema_kimg: 20.0,
             ema_share: 0.05,
-            guard: true,
+            guard: "warn".into(),
             sample_seconds: 30.0,
             checkpoint_seconds: 120.0,
         }
@@ -82,6 +82,7 @@ impl RunSettings {
             ("sample_seconds", self.sample_seconds, 0.0, 1e9),
             ("checkpoint_seconds", self.checkpoint_seconds, 0.0, 1e9),
         ])?;
+        one_of("guard", &self.guard, &["warn", "rollback", "off"])?;
         one_of("precision", &self.precision, &["auto", "f32", "bf16"])
     }
 

@@ -1,0 +1,114 @@
+//! What a session starts from: captions, a tokenizer, networks new or restored.
+
+use shenbi_data::Source;
+use shenbi_models::encoder::tokenizer::Tokenizer;
+
+use super::TrainError;
+use crate::checkpoint::Checkpoint;
+use crate::config::{BrushRecipe, Recipe};
+use crate::image::ImageTrainer;
+use crate::run_folder::RunFolder;
+use crate::text_to_image::BrushTrainer;
+use crate::trainer::{Devices, Steps, Trainer};
+
+/// Captions that the tokenizer learns from, at most.
+const TOKENIZER_CAPTIONS: usize = 20_000;
+/// Examples of an endless source that the tokenizer learns from.
+const TOKENIZER_EXAMPLES: u64 = 8_000;
+
+/// `count` captions spread over a source, in its languages by turns: what a sample grid shows.
+///
+/// # Errors
+/// The captions cannot be read.
+pub fn spread_captions(source: &dyn Source, count: usize) -> Result<Vec<String>, TrainError> {
+    // Far into an endless source: examples that the run is unlikely to come to.
+    let (start, step) = source.len().map_or((1 << 40, 1), |n| (n / (2 * count as u64), (n / count as u64).max(1)));
+    let mut captions = Vec::with_capacity(count);
+    for i in 0..count as u64 {
+        let index = start + i * step;
+        if source.len().is_some_and(|n| index >= n) {
+            break;
+        }
+        let of_one = source.captions(index)?;
+        if let Some(caption) = of_one.get(i as usize % of_one.len().max(1)) {
+            captions.push(caption.clone());
+        }
+    }
+    Ok(captions)
+}
+
+/// A tokenizer learnt from the captions of `source`.
+///
+/// # Errors
+/// The captions cannot be read.
+pub fn train_tokenizer(recipe: &BrushRecipe, source: &dyn Source) -> Result<Tokenizer, TrainError> {
+    let examples = source.len().unwrap_or(TOKENIZER_EXAMPLES);
+    let mut captions = Vec::new();
+    // Where there are more than enough, take them from all over.
+    let each = source.captions(0)?.len() as u64;
+    let stride = (examples * each.max(1)).div_ceil(TOKENIZER_CAPTIONS as u64).max(1);
+    for index in (0..examples).step_by(stride as usize) {
+        captions.extend(source.captions(index)?);
+        if captions.len() >= TOKENIZER_CAPTIONS {
+            break;
+        }
+    }
+    Tokenizer::train(captions.into_iter(), recipe.vocabulary, recipe.max_tokens)
+        .map_err(|error| TrainError::Defect(error.to_string()))
+}
+
+/// The networks of a recipe, untrained.
+///
+/// # Errors
+/// The recipe's shapes do not fit, or the captions cannot be read.
+pub fn untrained(
+    recipe: &Recipe,
+    source: &dyn Source,
+    tokenizer_json: Option<&str>,
+    devices: &Devices,
+) -> Result<Box<dyn Trainer>, TrainError> {
+    Ok(match recipe {
+        Recipe::Brush(recipe) => {
+            let tokenizer = match tokenizer_json {
+                Some(json) => Tokenizer::from_json(json, recipe.max_tokens)
+                    .map_err(|error| TrainError::Setting(error.to_string()))?,
+                None => train_tokenizer(recipe, source)?,
+            };
+            let trainer = BrushTrainer::new(recipe, source.channels(), tokenizer, devices);
+            Box::new(trainer.map_err(TrainError::Setting)?)
+        }
+        Recipe::Image(recipe) => {
+            let trainer = ImageTrainer::new(recipe, source.channels(), source.classes(), devices);
+            Box::new(trainer.map_err(TrainError::Setting)?)
+        }
+    })
+}
+
+/// The networks, new or restored, and the seconds they have been trained.
+pub(super) fn trainer(
+    recipe: &Recipe,
+    source: &dyn Source,
+    folder: &RunFolder,
+    resume: Option<Checkpoint>,
+    devices: &Devices,
+) -> Result<(Box<dyn Trainer>, f64), TrainError> {
+    let Some(Checkpoint { named, state, tokenizer_json, .. }) = resume else {
+        return Ok((untrained(recipe, source, None, devices)?, 0.0));
+    };
+    let mismatch = |message: String| TrainError::Mismatch { path: folder.path().join("config.toml"), message };
+    let run = recipe.run();
+    if state.recipe != run.recipe {
+        return Err(mismatch(format!("it is of recipe '{}', the run is '{}'", state.recipe, run.recipe)));
+    }
+    let steps = Steps { contrast: state.contrast_steps, gan: state.gan_steps };
+    if state.examples_consumed != steps.all() * run.batch as u64 {
+        let found = state.examples_consumed.checked_div(steps.all()).unwrap_or(0);
+        return Err(mismatch(format!("it was trained with batch = {found}, the settings say {}", run.batch)));
+    }
+    let mut trainer = untrained(recipe, source, tokenizer_json.as_deref(), devices).map_err(|error| match error {
+        TrainError::Setting(message) => mismatch(message),
+        other => other,
+    })?;
+    trainer.restore(&named, steps).map_err(|error| mismatch(error.to_string()))?;
+    Ok((trainer, state.elapsed_seconds))
+}
