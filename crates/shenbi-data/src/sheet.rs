@@ -110,6 +110,16 @@ pub fn grid(pictures: &[Picture], columns: usize) -> Picture {
     sheet
 }
 
+/// One picture, enlarged as on a [`grid`]. The result is RGB.
+#[must_use]
+pub fn alone(picture: &Picture) -> Picture {
+    let scale = scale_of([picture], SMALLEST);
+    let size = [picture.width * scale, picture.height * scale];
+    let mut sheet = blank(size[0], size[1]);
+    place(&mut sheet, picture, scale, 0, 0, size);
+    sheet
+}
+
 fn blank(width: usize, height: usize) -> Picture {
     Picture { width, height, channels: 3, pixels: vec![WHITE[0]; width * height * 3] }
 }

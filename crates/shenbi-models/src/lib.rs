@@ -1,5 +1,6 @@
 //! Networks of GAN papers: one paper, one file, read top to bottom. Networks know no files and no clock.
 
+pub mod backbone;
 pub mod encoder;
 pub mod image;
 pub mod model;

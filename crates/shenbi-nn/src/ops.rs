@@ -3,7 +3,7 @@
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::module;
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 
 pub use crate::kernels::Filter;
@@ -322,4 +322,14 @@ pub fn batch_norm_tangent(
     let y = leaky_relu(x * gamma + beta.unsqueeze(), slope);
     let dy = if slope == 1.0 { dy } else { leaky_relu_tangent(y.clone(), dy, slope) };
     (pictures(y), pictures(dy))
+}
+
+/// Max pooling with square windows, as PyTorch's `max_pool2d` with `ceil_mode`: the last windows may hang over the edge.
+/// In f32, by Burn on every device.
+///
+/// # Shapes
+/// x: `[b, c, h, w]`, returns `[b, c, ⌈(h - kernel) / stride⌉ + 1, ⌈(w - kernel) / stride⌉ + 1]`.
+pub fn max_pool2d(x: Tensor<4>, kernel: usize, stride: usize) -> Tensor<4> {
+    let options = MaxPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_ceil_mode(true);
+    module::max_pool2d(to_f32(x), options)
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use shenbi_models::model::Model;
-use shenbi_models::text_to_image::painter::Painter;
 use shenbi_train::checkpoint;
 
 use crate::failure::Failure;
@@ -25,15 +24,4 @@ pub fn load(name: &str, device: &Device) -> Result<Model, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("--model {}: {error}", path.display()));
     let bytes = std::fs::read(&path).map_err(|error| failed(&error))?;
     Model::from_bytes(&bytes, device).map_err(|error| failed(&error))
-}
-
-/// The same, for what needs sentences.
-pub fn load_painter(name: &str, device: &Device) -> Result<Painter, Failure> {
-    match load(name, device)? {
-        Model::Painter(painter) => Ok(painter),
-        other => {
-            let message = format!("--model {name}: a model of the recipe {} paints no sentences", other.recipe());
-            Err(Failure::Failed(message))
-        }
-    }
 }

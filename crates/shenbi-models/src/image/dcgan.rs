@@ -94,6 +94,9 @@ pub struct Generator {
     pub ups: Vec<ConvTranspose2d>,
     /// After all but the last.
     pub norms: Vec<BatchNorm>,
+    /// How many of the first layer's inputs are noise; the others are the class.
+    #[module(skip)]
+    noise: usize,
 }
 
 impl Generator {
@@ -111,7 +114,13 @@ impl Generator {
             ups.push(layer(config.channels_at(level), config.channels_at(level - 1), 2, 1));
         }
         let norms = (1..=stages).rev().map(|level| BatchNorm::new(config.channels_at(level), STD, init)).collect();
-        Ok(Self { ups, norms })
+        Ok(Self { ups, norms, noise: config.noise })
+    }
+
+    /// The weights between the noise and what stands at 4x4 before its norm, `[16 · channels, noise]`.
+    pub fn first_layer(&self) -> Tensor<2> {
+        let weight = self.ups[0].weight.val(); // [noise + classes, c, 4, 4]
+        weight.narrow(0, 0, self.noise).flatten(1, 3).transpose()
     }
 
     /// # Shapes

@@ -113,6 +113,16 @@ impl Generator {
         }
     }
 
+    /// The weights that the noise meets first, `[outputs, noise]`: what they do to a direction of the noise is what the
+    /// rest of the network gets to see of it.
+    pub fn first_layer(&self) -> Tensor<2> {
+        match self {
+            Self::Dcgan(network) => network.first_layer(),
+            Self::Resnet(network) => network.first_layer(),
+            Self::R3gan(network) => network.first_layer(),
+        }
+    }
+
     /// Moves running statistics towards those of a training batch, where there are any.
     #[must_use]
     pub fn with_running(self, seen: &[BatchStats], momentum: f64) -> Self {

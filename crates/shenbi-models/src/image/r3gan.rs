@@ -326,6 +326,14 @@ impl Generator {
         }
         ops::to_f32(self.picture.forward(planes(x)))
     }
+
+    /// The weights between the noise and the factors of the maps, `[c, noise]`.
+    pub fn first_layer(&self) -> Tensor<2> {
+        let weight = self.first.weight.val(); // [c, noise + class_embedding]
+        let [_, inputs] = weight.dims();
+        let embedding = self.embed.as_ref().map_or(0, |embed| embed.weight.dims()[0]);
+        weight.narrow(1, 0, inputs - embedding)
+    }
 }
 
 /// Maps by place, `[1, 16, c]`.

@@ -239,6 +239,11 @@ impl Generator {
         ops::tanh(self.last.forward(self.norm.forward_relu(x, &class, mode)))
     }
 
+    /// The weights between the noise and what stands at 4x4, `[16 · channels, noise]`.
+    pub fn first_layer(&self) -> Tensor<2> {
+        self.start.weight.val()
+    }
+
     /// Moves the running statistics towards those of a training batch.
     #[must_use]
     pub fn with_running(mut self, seen: &[BatchStats], momentum: f64) -> Self {

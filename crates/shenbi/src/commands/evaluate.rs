@@ -1,20 +1,16 @@
-//! `shenbi evaluate`: how well pictures show what was asked for.
+//! `shenbi evaluate`: how well pictures show what was asked for, and how near they are to real ones.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod pictures;
+mod sentences;
 
-use burn::tensor::Device;
+use std::path::PathBuf;
+
 use serde::Serialize;
-use shenbi_data::folder::{Folder, FolderOptions};
-use shenbi_data::scenes::{Level, Scene, Scenes, ScenesOptions, Split};
-use shenbi_data::{Source, convert, decode, sheet};
-use shenbi_metrics::{AttributeReport, ContrastEncoder, ContrastOptions, Judge, RPrecision, r_precision, score};
-use shenbi_models::text_to_image::painter::Painter;
-use shenbi_nn::weights;
-use shenbi_train::samples::noise;
+use shenbi_data::scenes::Level;
+use shenbi_metrics::{AttributeReport, MetricsError, RPrecision};
+use shenbi_models::model::Model;
 
 use crate::failure::Failure;
-use crate::progress::Bar;
 use crate::{device, model, output, values};
 
 const EXAMPLES: &str = "\
@@ -22,34 +18,32 @@ Examples:
   shenbi evaluate                                        the built-in model, on the built-in scenes
   shenbi evaluate --model runs/00001-brush-scenes --level one
   shenbi evaluate --model runs/00002-brush-emoji --data emoji --caption-column text --encoder emoji-encoder.safetensors
+  shenbi evaluate --model runs/00003-r3gan-cifar10 --data cifar10.zip --features squeezenet1_0.safetensors
+  shenbi evaluate --images painted --data photos --features squeezenet1_0.safetensors -n 5000 --json
 
 On scenes: attribute accuracy, by a classifier trained on real scenes, for combinations of shape and colour that were
 trained on and for those held out; only captions that name the background are painted. On a folder: R-precision, the share of pictures whose own caption is the best of 100,
-by an encoder that is trained on the folder first (slow; --encoder keeps it), for painted and for real pictures.";
+by an encoder that is trained on the folder first (slow; --encoder keeps it), for painted and for real pictures.
+A model without sentences, or a folder of pictures (--images): Fréchet distance, KID, precision, recall, density and
+coverage against --data, on the features of a network trained on photographs (--features: torchvision's squeezenet1_0 as
+safetensors). Equal numbers of pictures on both sides compare best; more than 512, or the Fréchet distance says little.";
 
-/// The judges of scenes by the side of the pictures they know; cards in `models/`.
-static JUDGES: [(usize, &[u8]); 2] = [
-    (32, include_bytes!("../../../../models/judge-scenes-32.safetensors")),
-    (64, include_bytes!("../../../../models/judge-scenes-64.safetensors")),
-];
-
-/// Pictures painted at once.
-const BATCH: usize = 50;
 /// Pictures on the sheet.
 const ON_SHEET: usize = 24;
-/// Captions that a picture chooses from.
-const POOL: usize = 100;
 /// Scenes that no run trains on: it would take this seed.
 const SEED: u64 = 0x5EED_0E7A;
 
-/// Scores a model; prints a table.
+/// Scores a model, or a folder of pictures; prints a table.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// builtin, a run folder, a checkpoint folder or a model file
     #[arg(long, value_name = "MODEL", default_value = model::BUILTIN_NAME)]
     model: String,
-    /// scenes, or a folder or .zip of captioned pictures
+    /// Pictures to score instead of a model's: a folder or .zip
+    #[arg(long, value_name = "DIR", conflicts_with = "model")]
+    images: Option<PathBuf>,
+    /// scenes, or a folder or .zip of pictures (captioned, where the model paints sentences), or MNIST's files
     #[arg(long, value_name = "PATH", default_value = "scenes")]
     data: String,
     /// Scenes: one, two, or mixed for both
@@ -58,7 +52,7 @@ pub struct Args {
     /// Folders: a column of metadata.jsonl or metadata.csv that holds captions (repeatable)
     #[arg(long = "caption-column", value_name = "COLUMN")]
     caption_columns: Vec<String>,
-    /// Folders: the split whose captions are painted
+    /// Folders: the split whose captions are painted, or whose pictures are compared with
     #[arg(long, value_name = "SPLIT", default_value = "train")]
     split: String,
     /// Folders: where the encoder is, or is put once trained
@@ -67,10 +61,13 @@ pub struct Args {
     /// Folders: steps to train the encoder, if there is none yet
     #[arg(long, value_name = "STEPS", default_value_t = 1200)]
     encoder_steps: u64,
-    /// Pictures a score
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(2..=100_000))]
-    number: u64,
-    /// Noise of the pictures, and the choice of captions
+    /// Models without sentences, and --images: the network whose features are compared
+    #[arg(long, value_name = "FILE")]
+    features: Option<PathBuf>,
+    /// Pictures a score, of each side [default: 1000 for sentences, else 10000]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=100_000))]
+    number: Option<u64>,
+    /// Noise of the pictures, and the choice of captions or subsets
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Write some of the pictures with their captions to this PNG
@@ -84,19 +81,29 @@ pub struct Args {
     json: bool,
 }
 
-/// A score of one set of prompts.
+/// What was measured of one set of pictures.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Scores {
+    Attributes(AttributeReport),
+    RPrecision(RPrecision),
+    Pictures(pictures::PictureScores),
+}
+
+/// A line of the table.
 #[derive(Serialize)]
 struct Row {
     what: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attributes: Option<AttributeReport>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    r_precision: Option<RPrecision>,
+    #[serde(flatten)]
+    scores: Scores,
 }
 
 #[derive(Serialize)]
 struct Report<'a> {
-    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<&'a PathBuf>,
     data: &'a str,
     rows: Vec<Row>,
 }
@@ -104,183 +111,66 @@ struct Report<'a> {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     let device = device::open("--device", &args.device)?;
-    let painter = model::load_painter(&args.model, &device)?;
-    let rows =
-        if args.data == "scenes" { scenes(&args, &painter, &device)? } else { folder(&args, &painter, &device)? };
+    let rows = match &args.images {
+        Some(images) => pictures::of_folder(&args, images, &device)?,
+        None => match model::load(&args.model, &device)? {
+            Model::Image(model) => pictures::of_model(&args, &model, &device)?,
+            Model::Painter(_) if args.features.is_some() => {
+                return Err(Failure::usage(
+                    "--features: a model of sentences is scored by what it was asked for; paint a folder with \
+                     'shenbi generate' and give that as --images",
+                ));
+            }
+            Model::Painter(painter) => sentences::rows(&args, &painter, &device)?,
+        },
+    };
     if args.json {
-        return output::json(&Report { model: &args.model, data: &args.data, rows });
+        let model = args.images.is_none().then_some(args.model.as_str());
+        return output::json(&Report { model, images: args.images.as_ref(), data: &args.data, rows });
     }
-    for row in &rows {
-        if let Some(report) = &row.attributes {
-            let AttributeReport { background, colour, shape, size, relation, .. } = report;
-            let [background, colour, shape, size] = [background, colour, shape, size].map(|share| 100.0 * share);
-            let relation = relation.map_or_else(String::new, |share| format!("  relation {:5.1}%", 100.0 * share));
-            output::line(&format!(
-                "{:28} background {background:5.1}%  colour {colour:5.1}%  shape {shape:5.1}%  size {size:5.1}%{relation}",
-                row.what
-            ))?;
-        }
-        if let Some(report) = &row.r_precision {
-            let (found, chance) = (100.0 * report.r_at_1, 100.0 * report.chance);
-            output::line(&format!("{:28} R-precision {found:5.1}%  (chance {chance:.0}%)", row.what))?;
+    for Row { what, scores } in &rows {
+        for line in scores.lines() {
+            output::line(&format!("{what:28} {line}"))?;
         }
     }
-    for row in &rows {
-        let protocols = row.attributes.iter().map(|r| &r.protocol).chain(row.r_precision.iter().map(|r| &r.protocol));
-        for protocol in protocols {
-            output::note(&format!("{}: {protocol}", row.what));
+    for Row { what, scores } in &rows {
+        for protocol in scores.protocols() {
+            output::note(&format!("{what}: {protocol}"));
         }
     }
     Ok(())
 }
 
-/// Attribute accuracy on combinations that were trained on and on those held out.
-fn scenes(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, Failure> {
-    let size = painter.config.brush.size;
-    let Some((_, bytes)) = JUDGES.iter().find(|(side, _)| size == [*side, *side]) else {
-        let message = format!("the model paints {}x{}; scenes are judged at 32x32 and 64x64", size[0], size[1]);
-        return Err(Failure::usage(message));
-    };
-    if painter.config.brush.channels != 3 {
-        return Err(Failure::usage("the model does not paint RGB, as scenes are; give its own pictures with --data"));
-    }
-    let judge = Judge::from_bytes(bytes, device).map_err(|error| Failure::Failed(error.to_string()))?;
-    let levels = match args.level {
-        Level::Mixed => vec![("one object", Level::One), ("two objects", Level::Two)],
-        Level::One => vec![("one object", Level::One)],
-        Level::Two => vec![("two objects", Level::Two)],
-        Level::Many => return Err(Failure::usage("--level many: counts are not judged; give one, two or mixed")),
-    };
-    let mut rows = Vec::new();
-    let mut cells = Vec::new();
-    for (name, level) in levels {
-        for (kind, split) in [("trained on", Split::Train), ("held out", Split::HeldOut)] {
-            let source = Scenes::new(ScenesOptions { size, level, seed: SEED, split })?;
-            let (wanted, captions) = asked_for(&source, args.number as usize)?;
-            let what = format!("{name}, {kind}");
-            let pictures = paint(painter, &captions, args.seed, &what)?;
-            cells.push((captions, pictures.clone()));
-            let mut report = score(&judge, &pictures, &wanted).map_err(|error| Failure::Failed(error.to_string()))?;
-            report.protocol += &format!("/captions=name-the-background/{what}/seed={}", args.seed);
-            rows.push(Row { what, attributes: Some(report), r_precision: None });
+impl Scores {
+    /// For the table.
+    fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Attributes(report) => {
+                let AttributeReport { background, colour, shape, size, relation, .. } = report;
+                let [background, colour, shape, size] = [background, colour, shape, size].map(|share| 100.0 * share);
+                let relation = relation.map_or_else(String::new, |share| format!("  relation {:5.1}%", 100.0 * share));
+                vec![format!(
+                    "background {background:5.1}%  colour {colour:5.1}%  shape {shape:5.1}%  size {size:5.1}%{relation}"
+                )]
+            }
+            Self::RPrecision(report) => {
+                let (found, chance) = (100.0 * report.r_at_1, 100.0 * report.chance);
+                vec![format!("R-precision {found:5.1}%  (chance {chance:.0}%)")]
+            }
+            Self::Pictures(scores) => scores.lines(),
         }
     }
-    write_sheet(args, painter, &cells)?;
-    Ok(rows)
-}
 
-/// The first `n` scenes whose caption names the background: a painter cannot know what a caption leaves out.
-fn asked_for(source: &Scenes, n: usize) -> Result<(Vec<Scene>, Vec<String>), Failure> {
-    let (mut scenes, mut captions) = (Vec::with_capacity(n), Vec::with_capacity(n));
-    let mut i = 0;
-    while scenes.len() < n {
-        let (scene, caption) = (source.scene(i), by_turns(source.captions(i)?, i));
-        let colour = scene.background.colour;
-        if caption.contains(colour.english()) || colour.chinese_words().iter().any(|word| caption.contains(word)) {
-            scenes.push(scene);
-            captions.push(caption);
-        }
-        i += 1;
-    }
-    Ok((scenes, captions))
-}
-
-/// R-precision of painted and of real pictures.
-fn folder(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, Failure> {
-    let brush = &painter.config.brush;
-    let open = |split: Option<&str>| {
-        Folder::open(
-            Path::new(&args.data),
-            &FolderOptions {
-                size: brush.size,
-                channels: Some(brush.channels),
-                caption_columns: args.caption_columns.clone(),
-                split: split.map(str::to_string),
-                ..FolderOptions::default()
-            },
-        )
-    };
-    // Data without splits is used whole.
-    let asked = open(Some(&args.split)).or_else(|error| if args.split == "train" { open(None) } else { Err(error) })?;
-    let failed = |error: shenbi_metrics::MetricsError| Failure::Failed(error.to_string());
-    let encoder = if args.encoder.exists() {
-        output::note(&format!("using the encoder in {}; name another file for other data", args.encoder.display()));
-        let bytes = std::fs::read(&args.encoder)
-            .map_err(|error| Failure::Failed(format!("--encoder {}: {error}", args.encoder.display())))?;
-        ContrastEncoder::from_bytes(&bytes, device).map_err(failed)?
-    } else {
-        let train = open(Some("train")).or_else(|_| open(None))?;
-        let bar = Bar::new("encoder", args.encoder_steps);
-        let options = ContrastOptions { steps: args.encoder_steps, ..ContrastOptions::default() };
-        let encoder = ContrastEncoder::train(Arc::new(train), &options, device, |progress| bar.at(progress.step));
-        let encoder = encoder.map_err(failed)?;
-        decode::write_atomically(&args.encoder, &encoder.to_bytes().map_err(failed)?)?;
-        output::note(&format!("the encoder is kept in {}", args.encoder.display()));
-        encoder
-    };
-    if encoder.shape() != [brush.channels, brush.size[0], brush.size[1]] {
-        let message = format!(
-            "--encoder {}: it knows pictures of {:?} (channels, height, width), the model paints {:?}; \
-             name another file to train one",
-            args.encoder.display(),
-            encoder.shape(),
-            [brush.channels, brush.size[0], brush.size[1]]
-        );
-        return Err(Failure::Failed(message));
-    }
-    let count = asked.count() as u64;
-    let n = args.number.min(count);
-    let (mut captions, mut real) = (Vec::new(), Vec::new());
-    for i in 0..n {
-        // A damaged picture is left out of both sides.
-        if let Ok(example) = asked.get(i * count / n) {
-            captions.push(by_turns(example.captions, i));
-            real.extend(convert::to_floats(&example.picture));
+    /// What measured it.
+    fn protocols(&self) -> Vec<&str> {
+        match self {
+            Self::Attributes(report) => vec![&report.protocol],
+            Self::RPrecision(report) => vec![&report.protocol],
+            Self::Pictures(scores) => scores.protocols(),
         }
     }
-    let painted = paint(painter, &captions, args.seed, &args.split)?;
-    let measure = |what: &str, pictures: &[f32]| {
-        let found = r_precision(&encoder, pictures, &captions, POOL, args.seed).map_err(failed)?;
-        Ok(Row { what: format!("{what}, {}", args.split), attributes: None, r_precision: Some(found) })
-    };
-    let rows: Result<Vec<Row>, Failure> = [measure("painted", &painted), measure("real", &real)].into_iter().collect();
-    write_sheet(args, painter, &[(captions, painted)])?;
-    rows
 }
 
-/// One of a picture's captions: its languages take turns.
-fn by_turns(captions: Vec<String>, i: u64) -> String {
-    let n = captions.len().max(1);
-    captions.into_iter().nth(i as usize % n).unwrap_or_default()
-}
-
-/// The pictures of `captions`, each with its own noise, `[n, c, h, w]` in [-1, 1].
-fn paint(painter: &Painter, captions: &[String], seed: u64, what: &str) -> Result<Vec<f32>, Failure> {
-    let bar = Bar::new(what, captions.len() as u64);
-    let mut pictures = Vec::new();
-    for (batch, prompts) in captions.chunks(BATCH).enumerate() {
-        let position = |i: usize| (batch * BATCH + i) as u64;
-        let dim = painter.config.brush.noise;
-        let noise = (0..prompts.len()).flat_map(|i| noise(seed, "evaluate", position(i), dim)).collect();
-        pictures.extend(weights::values(painter.paint(prompts, noise)?).data);
-        bar.at(position(prompts.len()));
-    }
-    Ok(pictures)
-}
-
-fn write_sheet(args: &Args, painter: &Painter, sets: &[(Vec<String>, Vec<f32>)]) -> Result<(), Failure> {
-    let Some(path) = &args.sheet else { return Ok(()) };
-    let ([h, w], c) = (painter.config.brush.size, painter.config.brush.channels);
-    let of_each = ON_SHEET / sets.len().max(1);
-    let cells: Vec<_> = sets
-        .iter()
-        .flat_map(|(captions, pictures)| {
-            let pictures = pictures.chunks_exact(c * h * w).map(|floats| convert::from_floats(floats, c, h, w));
-            let all_over = (captions.len() / of_each).max(1);
-            captions.iter().cloned().zip(pictures).step_by(all_over).take(of_each)
-        })
-        .collect();
-    decode::write_png(path, &sheet::labelled(&cells, 6))?;
-    output::note(&format!("some of the pictures: {}", path.display()));
-    Ok(())
+fn failed(error: MetricsError) -> Failure {
+    Failure::Failed(error.to_string())
 }

@@ -1,6 +1,6 @@
 //! `shenbi generate`: prompts, or classes, or noise alone, to pictures.
 
-mod subject;
+pub mod subject;
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -244,7 +244,8 @@ fn write_new(folder: &Path, stem: &str, picture: &Picture) -> Result<PathBuf, Fa
     Ok(path)
 }
 
-fn parent(path: &Path) -> &Path {
+/// The folder of a file.
+pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

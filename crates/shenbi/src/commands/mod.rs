@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod evaluate;
+pub mod explore;
 pub mod generate;
 pub mod train;
 pub mod watch;
@@ -15,7 +16,10 @@ pub enum Command {
     Train(Box<train::Args>),
     /// Paint pictures from prompts
     Generate(generate::Args),
-    /// Score a model: attributes of scenes, or R-precision on a folder
+    /// Look around in what a trained model makes: walks, seeds, directions, the noise of a picture
+    #[command(subcommand, after_help = explore::EXAMPLES)]
+    Explore(explore::Command),
+    /// Score a model or a folder of pictures: attributes, R-precision, Fréchet distance and others
     Evaluate(evaluate::Args),
     /// Show a run in the terminal: its curves and samples, while it trains or after
     Watch(watch::Args),
@@ -30,6 +34,7 @@ impl Command {
         match self {
             Self::Train(args) => train::run(*args, threads),
             Self::Generate(args) => generate::run(args),
+            Self::Explore(command) => command.run(),
             Self::Evaluate(args) => evaluate::run(args),
             Self::Watch(args) => watch::run(args),
             Self::Data(command) => command.run(),

@@ -4,6 +4,7 @@
 mod bad_input;
 mod data;
 mod evaluate;
+mod explore;
 mod generate;
 mod image;
 mod interrupt;

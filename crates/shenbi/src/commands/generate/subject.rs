@@ -94,18 +94,28 @@ pub fn make(
     index: u64,
     truncation: Option<f32>,
 ) -> Result<Picture, Failure> {
-    let noise = |dim| noise(seed, index, dim, truncation);
+    make_of(model, subject, &noise(seed, index, dim(model), truncation))
+}
+
+/// The picture of `subject` with this noise, [`dim`] numbers.
+pub fn make_of(model: &Model, subject: &Subject, noise: &[f32]) -> Result<Picture, Failure> {
     Ok(match (model, subject) {
-        (Model::Painter(painter), subject) => paint(painter, &subject.label(), &noise(painter.config.brush.noise))?,
-        (Model::Image(model), Subject::Class { place, .. }) => {
-            make_image(model, *place, &noise(model.config.network.noise()))
-        }
-        (Model::Image(model), _) => make_image(model, 0, &noise(model.config.network.noise())),
+        (Model::Painter(painter), subject) => paint(painter, &subject.label(), noise)?,
+        (Model::Image(model), Subject::Class { place, .. }) => make_image(model, *place, noise),
+        (Model::Image(model), _) => make_image(model, 0, noise),
     })
 }
 
+/// Numbers of noise a picture.
+pub fn dim(model: &Model) -> usize {
+    match model {
+        Model::Painter(painter) => painter.config.brush.noise,
+        Model::Image(model) => model.config.network.noise(),
+    }
+}
+
 /// Normal numbers; those beyond `truncation` are drawn again (BigGAN, 1809.11096, section 3.1).
-fn noise(seed: u64, index: u64, dim: usize, truncation: Option<f32>) -> Vec<f32> {
+pub fn noise(seed: u64, index: u64, dim: usize, truncation: Option<f32>) -> Vec<f32> {
     let mut stream = rng::stream(seed, "generate", index);
     let mut draw = || loop {
         let number = rng::normal(&mut stream);

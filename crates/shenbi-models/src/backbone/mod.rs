@@ -1,0 +1,93 @@
+//! Networks that others trained on photographs: what they see in pictures is compared, instead of pixels.
+//!
+//! A backbone is built from a file's named tensors and never trained here. Its weights, the size it wants and the way
+//! pictures are brought to that size all change a score, so all of them belong in the score's protocol.
+
+pub mod squeezenet;
+
+pub use squeezenet::SqueezeNet;
+
+/// What the protocol calls [`resize`].
+pub const RESIZER: &str = "bilinear-antialiased";
+
+/// Planes at another size, stretched to it: bilinear with half-pixel centres. Where a side shrinks, the triangle widens
+/// to cover all of the source (antialiasing, 2104.11222); where it grows, this is plain bilinear interpolation. In
+/// floats, without rounding: PyTorch's `interpolate(mode="bilinear", align_corners=False, antialias=True)`.
+///
+/// # Shapes
+/// planes: `[n, from[0], from[1]]`, returns `[n, to[0], to[1]]`; sizes are height and width.
+pub fn resize(planes: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
+    let [height, width] = from;
+    if height == 0 || width == 0 {
+        return Vec::new();
+    }
+    let (rows, columns) = (taps(height, to[0]), taps(width, to[1]));
+    let mut out = Vec::with_capacity(planes.len() / (height * width) * to[0] * to[1]);
+    for plane in planes.chunks_exact(height * width) {
+        let mut wide = Vec::with_capacity(height * to[1]); // [height, to[1]]
+        for row in plane.chunks_exact(width) {
+            wide.extend(columns.iter().map(|Taps { start, weights }| {
+                weights.iter().zip(&row[*start..]).map(|(weight, value)| weight * value).sum::<f32>()
+            }));
+        }
+        for Taps { start, weights } in &rows {
+            let begin = out.len();
+            out.resize(begin + to[1], 0.0);
+            for (weight, row) in weights.iter().zip(wide.chunks_exact(to[1]).skip(*start)) {
+                out[begin..].iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+            }
+        }
+    }
+    out
+}
+
+/// What one output is made of.
+struct Taps {
+    /// The first input.
+    start: usize,
+    /// Of that and the next ones; they sum to 1.
+    weights: Vec<f32>,
+}
+
+/// The taps of each of `to` outputs over `from` inputs.
+fn taps(from: usize, to: usize) -> Vec<Taps> {
+    let scale = from as f64 / to as f64;
+    let reach = scale.max(1.0);
+    let of_output = |i: usize| {
+        let centre = (i as f64 + 0.5) * scale;
+        let start = (centre - reach + 0.5).max(0.0) as usize;
+        let end = ((centre + reach + 0.5) as usize).min(from);
+        let weights: Vec<f64> =
+            (start..end).map(|at| (1.0 - (at as f64 + 0.5 - centre).abs() / reach).max(0.0)).collect();
+        let sum: f64 = weights.iter().sum();
+        Taps { start, weights: weights.into_iter().map(|weight| (weight / sum) as f32).collect() }
+    };
+    (0..to).map(of_output).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubling_by_hand() {
+        // A quarter of the way to the neighbour; at the edge there is none.
+        assert_eq!(resize(&[0.0, 4.0], [1, 2], [1, 4]), [0.0, 1.0, 3.0, 4.0]);
+        assert_eq!(resize(&[0.0, 4.0], [2, 1], [4, 1]), [0.0, 1.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn halving_sees_every_pixel() {
+        // Weights 1 3 3 1 over 8; three of them at the edges, over 7.
+        let small = resize(&[7.0, 0.0, 0.0, 0.0, 8.0, 0.0], [1, 6], [1, 3]);
+        let expected = [3.0, 1.0, 24.0 / 7.0];
+        assert!(small.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{small:?}");
+    }
+
+    #[test]
+    fn the_same_size_changes_nothing() {
+        let planes: Vec<f32> = (0..24).map(|v| v as f32 * 0.7).collect();
+        assert_eq!(resize(&planes, [3, 4], [3, 4]), planes);
+        assert!(resize(&[], [0, 4], [3, 4]).is_empty());
+    }
+}
