@@ -4,8 +4,8 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use shenbi_models::backbone::{SqueezeNet, resize, squeezenet};
-use shenbi_nn::file;
 use shenbi_nn::weights::{Named, Values, values};
+use shenbi_nn::{file, ops};
 
 fn read(path: &Path) -> Named {
     file::from_bytes(&std::fs::read(path).expect("readable")).expect("safetensors").0
@@ -95,6 +95,18 @@ fn agrees_with_pytorch_on_trained_weights() {
     let prepared = pixels.chunks_exact(3 * 24 * 24).flat_map(|rgb| squeezenet::prepare(rgb, [24, 24])).collect();
     let x = tensor(prepared, [2, 3, squeezenet::SIDE, squeezenet::SIDE]);
     compare("features", &values(network.features(x)).data, &fixture()["real.features"].data);
+}
+
+#[test]
+fn pooling_agrees_with_burns() {
+    for (kernel, stride, h, w) in [(3, 2, 7, 8), (3, 2, 13, 6), (2, 2, 5, 1), (2, 3, 7, 8), (3, 1, 4, 9)] {
+        let x = tensor(picture("pool", [2 * 5, h, w]), [2, 5, h, w]);
+        let burns = values(ops::max_pool2d(x.clone().autodiff(), kernel, stride));
+        assert_eq!(values(ops::max_pool2d(x, kernel, stride)), burns, "{kernel} {stride} {h}x{w}");
+    }
+    let mut wrong = vec![1.0; 9];
+    wrong[1] = f32::NAN;
+    assert!(values(ops::max_pool2d(tensor(wrong, [1, 1, 3, 3]), 3, 2)).data[0].is_nan());
 }
 
 #[test]

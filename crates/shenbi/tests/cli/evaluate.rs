@@ -52,7 +52,7 @@ fn compares_pictures_of_a_model_and_of_folders() {
     for part in ["frechet-v1/squeezenet1_0:", "-227x227/16x16x4/generated/seed=3/reference=data:all/n=8,8"] {
         assert!(protocol.contains(part), "{protocol}");
     }
-    assert!(scores["kid"]["protocol"].as_str().unwrap().ends_with("/subsets=1x8/subset-seed=3"), "{scores}");
+    assert!(scores["kid"]["protocol"].as_str().unwrap().ends_with("/subsets=100x4/subset-seed=3"), "{scores}");
     for share in ["precision", "recall", "coverage"] {
         assert!((0.0..=1.0).contains(&scores["prdc"][share].as_f64().unwrap()), "{scores}");
     }

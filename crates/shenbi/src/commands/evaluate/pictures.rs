@@ -50,7 +50,7 @@ impl PictureScores {
         let Prdc { precision, recall, density, coverage, .. } = prdc;
         vec![
             format!("Fréchet ({features}) {:.3}", frechet.distance),
-            format!("KID ({features}) {:.5} ± {:.5}", kid.mean, kid.deviation),
+            format!("KID ({features}) {} ± {}", short(kid.mean), short(kid.deviation)),
             format!("precision {precision:.3}  recall {recall:.3}  density {density:.3}  coverage {coverage:.3}"),
         ]
     }
@@ -59,6 +59,15 @@ impl PictureScores {
     pub fn protocols(&self) -> Vec<&str> {
         vec![&self.frechet.protocol, &self.kid.protocol, &self.prdc.protocol]
     }
+}
+
+/// Five digits: how large the kernel's values are depends on the network.
+fn short(value: f64) -> String {
+    let size = value.abs();
+    if !(1e-3..1e5).contains(&size) {
+        return format!("{value:.4e}");
+    }
+    format!("{value:.*}", (4 - size.log10().floor() as i32).max(0) as usize)
 }
 
 /// The scores of a model of pictures.
@@ -105,7 +114,7 @@ pub fn of_folder(args: &Args, images: &Path, device: &Device) -> Result<Vec<Row>
     let folder = Folder::open(images, &FolderOptions { size, ..options })?;
     let (data, reference) = open_data(args, size, Source::channels(&folder))?;
     let scored = read(args, &network, &folder, "images")?;
-    compare(args, &network, "images", &images.display().to_string(), scored, (data.as_ref(), &reference))
+    compare(args, &network, "images", &format!("images={}", images.display()), scored, (data.as_ref(), &reference))
 }
 
 /// The scores of one side against pictures of `data`, which is called `reference`.
@@ -269,4 +278,23 @@ fn open_data(args: &Args, size: [usize; 2], channels: usize) -> Result<(Box<dyn 
         Err(error) => return Err(error.into()),
     };
     Ok((Box::new(folder), format!("{}:{split}", args.data)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_any_size_are_short() {
+        let all = [0.0, 0.012_345_67, 1.0, -7623.78283, 99_999.0, 1.5e-5, 123_456.0].map(short);
+        assert_eq!(all, ["0.0000e0", "0.012346", "1.0000", "-7623.8", "99999", "1.5000e-5", "1.2346e5"]);
+    }
+
+    #[test]
+    fn large_sides_are_thinned_evenly() {
+        let rows: Vec<f32> = (0..2 * 3 * COMPARED).map(|i| i as f32).collect();
+        let thinned = thinned(&rows, 2);
+        assert_eq!((thinned.len(), &thinned[..4]), (2 * COMPARED, &[0.0, 1.0, 6.0, 7.0][..]));
+        assert_eq!(*super::thinned(&rows[..8], 2), rows[..8]);
+    }
 }
