@@ -111,3 +111,58 @@ fn cutout(x: Tensor<4>, share: f64, fill: f32, rng: &mut ChaCha8Rng) -> Tensor<4
     let mask = Tensor::<4>::from_data(TensorData::new(mask, [b, 1, h, w]), &x.device());
     x * mask.clone() + mask.neg().add_scalar(1.0).mul_scalar(fill)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use shenbi_nn::weights::values;
+
+    use super::*;
+
+    const ALL: [Policy; 3] = [Policy::Color, Policy::Translation, Policy::Cutout];
+
+    /// `[16, channels, 8, 8]`, each picture of its own values.
+    fn pictures(channels: usize) -> Tensor<4> {
+        let n = 16 * channels * 64;
+        let numbers: Vec<f32> = (0..n).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0).collect();
+        Tensor::from_data(TensorData::new(numbers, [16, channels, 8, 8]), &Device::flex())
+    }
+
+    /// The share of pictures that are not what they were.
+    fn changed(x: &Tensor<4>, y: Tensor<4>) -> f64 {
+        let each = x.dims()[1] * 64;
+        let (x, y) = (values(x.clone()).data, values(y).data);
+        x.chunks(each).zip(y.chunks(each)).filter(|(x, y)| x != y).count() as f64 / 16.0
+    }
+
+    #[test]
+    fn pictures_change_as_often_as_asked() {
+        let x = pictures(3);
+        let mut draws = rng::stream(1, "test", 0);
+        assert_eq!(changed(&x, augment(x.clone(), &ALL, 0.0, 0.0, &mut draws)), 0.0);
+        assert_eq!(changed(&x, augment(x.clone(), &ALL, 1.0, 0.0, &mut draws)), 1.0);
+        let some: f64 = (0..20).map(|_| changed(&x, augment(x.clone(), &[Policy::Color], 0.3, 0.0, &mut draws))).sum();
+        assert!((some / 20.0 - 0.3).abs() < 0.1, "{some}");
+    }
+
+    #[test]
+    fn each_policy_does_what_it_says() {
+        let x = pictures(4);
+        let mut draws = rng::stream(2, "test", 0);
+        let y = values(augment(x.clone(), &[Policy::Color], 1.0, -1.0, &mut draws)).data;
+        let before = values(x.clone()).data;
+        let alpha = |data: &[f32]| data.chunks(256).flat_map(|picture| picture[192..].to_vec()).collect::<Vec<f32>>();
+        assert_eq!(alpha(&before), alpha(&y), "alpha is no colour");
+        // A shift only moves values; what comes in is the filling.
+        let y = values(augment(x.clone(), &[Policy::Translation], 1.0, 9.0, &mut draws)).data;
+        for (before, after) in before.chunks(64).zip(y.chunks(64)) {
+            assert!(after.iter().all(|value| *value == 9.0 || before.contains(value)));
+        }
+        // A hole of at most 4x4 pixels.
+        let y = values(augment(x, &[Policy::Cutout], 1.0, 9.0, &mut draws)).data;
+        for (before, after) in before.chunks(64).zip(y.chunks(64)) {
+            let holes = before.iter().zip(after).filter(|(before, after)| before != after).count();
+            assert!(holes <= 16 && before.iter().zip(after).all(|(b, a)| b == a || *a == 9.0));
+        }
+    }
+}

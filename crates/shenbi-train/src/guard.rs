@@ -1,8 +1,9 @@
 //! The collapse guard: looks at what a GAN measures of itself and says in plain words when it goes wrong.
 //!
-//! Four signs, each a moving average over about a hundred steps: pictures that look alike (mode collapse), a
-//! discriminator that is never wrong (its loss teaches nothing any more), answers of D that run away, and pictures that
-//! do. The limits were set on runs that were provoked and on healthy ones (docs/results).
+//! Five signs, each a moving average over about a hundred steps: pictures that look alike (mode collapse), pictures that
+//! run wild, a discriminator that is never wrong (its loss teaches nothing any more), one that is fooled all the time, and
+//! answers of D that run away. The limits are chosen by what the figures mean; few runs have tried them so far
+//! (docs/results).
 
 use crate::losses::Adversarial;
 use crate::trainer::Losses;
@@ -23,6 +24,8 @@ const LATE: u64 = 3000;
 const WILD: f64 = 4.0;
 /// A D whose loss is below this is never wrong (losses of the logistic kind and the hinge).
 const CERTAIN: f64 = 0.02;
+/// A D whose answers on generated pictures are so far above those on real ones is fooled.
+const FOOLED: f64 = 0.5;
 /// Answers of D beyond this have run away.
 const AWAY: f64 = 200.0;
 
@@ -35,6 +38,8 @@ pub enum Trouble {
     Wild,
     /// D is never wrong.
     Certain,
+    /// D takes generated pictures for real ones.
+    Fooled,
     /// D's answers grow without end.
     Away,
 }
@@ -57,6 +62,10 @@ impl Trouble {
             Self::Certain => format!(
                 "D tells real from generated pictures every time (its loss is {value:.4}): G learns nothing from it; \
                  {penalties}, or augment the data"
+            ),
+            Self::Fooled => format!(
+                "D finds generated pictures more real than real ones (by {value:.1}): it is too small or too slow; give it \
+                 more channels, a higher discriminator_rate or more discriminator_steps"
             ),
             Self::Away => format!("D's answers have run away to {value:.0}: {penalties}"),
         }
@@ -84,11 +93,12 @@ pub struct Guard {
     steps: u64,
     d: Average,
     answers: Average,
+    margin: Average,
     diversity: Average,
     most_varied: f64,
     /// Since when each sign has been there.
-    since: [Option<u64>; 4],
-    told: [bool; 4],
+    since: [Option<u64>; 5],
+    told: [bool; 5],
 }
 
 impl Guard {
@@ -99,10 +109,11 @@ impl Guard {
             steps: 0,
             d: Average::default(),
             answers: Average::default(),
+            margin: Average::default(),
             diversity: Average::default(),
             most_varied: 0.0,
-            since: [None; 4],
-            told: [false; 4],
+            since: [None; 5],
+            told: [false; 5],
         }
     }
 
@@ -110,7 +121,9 @@ impl Guard {
     pub fn look(&mut self, losses: &Losses) -> Option<(Trouble, f64)> {
         self.steps += 1;
         let d = self.d.add(losses.get("d"));
-        let larger = losses.get("real").zip(losses.get("fake")).map(|(real, fake)| real.abs().max(fake.abs()));
+        let answers = losses.get("real").zip(losses.get("fake"));
+        let margin = self.margin.add(answers.map(|(real, fake)| real - fake).or(losses.get("margin")));
+        let larger = answers.map(|(real, fake)| real.abs().max(fake.abs()));
         let answers = self.answers.add(larger.or(losses.get("margin").map(f32::abs)));
         let diversity = self.diversity.add(losses.get("diversity"));
         let varied = diversity.unwrap_or(1.0);
@@ -120,6 +133,7 @@ impl Guard {
             (Trouble::Alike, alike, varied),
             (Trouble::Wild, varied > WILD, varied),
             (Trouble::Certain, self.bounded && d.is_some_and(|d| d < CERTAIN), d.unwrap_or(0.0)),
+            (Trouble::Fooled, margin.is_some_and(|margin| margin < -FOOLED), -margin.unwrap_or(0.0)),
             (Trouble::Away, answers.is_some_and(|size| size > AWAY), answers.unwrap_or(0.0)),
         ];
         let mut trouble = None;
@@ -161,6 +175,7 @@ mod tests {
         assert_eq!(after(5000, |_| [0.6, 2.0, 0.01]), Some(Trouble::Alike), "never varied at all");
         assert_eq!(after(2000, |_| [0.6, 2.0, 9.0]), Some(Trouble::Wild));
         assert_eq!(after(2000, |_| [0.001, 9.0, 0.8]), Some(Trouble::Certain));
+        assert_eq!(after(2000, |_| [8.0, -1.0, 0.8]), Some(Trouble::Fooled));
         assert_eq!(after(2000, |step| [0.6, step as f32, 0.8]), Some(Trouble::Away));
     }
 

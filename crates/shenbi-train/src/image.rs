@@ -14,7 +14,7 @@ use shenbi_nn::weights::{self, Fitted, Named, Values, WeightsError};
 use shenbi_nn::{BatchStats, Init, NormMode, ema};
 
 use crate::augment::{augment, fill};
-use crate::config::{ImageRecipe, OptimizerName};
+use crate::config::{ImageRecipe, OptimizerName, is_part};
 use crate::losses::{cross_entropy, feature_matching, lecam, mmd};
 use crate::schedule::cosine;
 use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, diversity, noise, pictures, scalar};
@@ -95,6 +95,27 @@ impl ImageTrainer {
         })
     }
 
+    /// Whether a run with these settings can begin: for a person who just typed them.
+    ///
+    /// # Errors
+    /// The shapes do not fit, or a frozen layer does not exist; the text says which, and which there are.
+    pub fn check(recipe: &ImageRecipe, channels: usize, classes: usize) -> Result<(), String> {
+        let network = recipe.networks(channels, classes)?;
+        if recipe.freeze.is_empty() {
+            return Ok(());
+        }
+        let mut init = Init::zeros(&burn::tensor::Device::flex());
+        let mut names = weights::collect(&Generator::new(&network, &mut init)?, "generator");
+        names.extend(weights::collect(&Discriminator::new(&network, &mut init)?, "discriminator"));
+        let Some(layer) = recipe.freeze.iter().find(|layer| !names.keys().any(|name| is_part(name, layer))) else {
+            return Ok(());
+        };
+        let mut all: Vec<String> =
+            names.keys().map(|name| name.split('.').take(3).collect::<Vec<_>>().join(".")).collect();
+        all.dedup();
+        Err(format!("freeze = '{layer}': there is no such layer; there are {}", all.join(", ")))
+    }
+
     fn gan_step(&mut self, batch: &Batch, progress: f64) -> Losses {
         let recipe = self.recipe.clone();
         let (seed, n) = (recipe.run.seed, batch.captions.len());
@@ -153,7 +174,7 @@ impl ImageTrainer {
         }
         let mut grads = loss.backward();
         let moved = self.optimizer_discriminator.step(self.discriminator.clone(), &mut grads, |path| {
-            if recipe.frozen("discriminator", path) { 0.0 } else { rate_discriminator }
+            if recipe.frozen(&format!("discriminator.{path}")) { 0.0 } else { rate_discriminator }
         });
         let moved = moved.with_running(&stats_real, MOMENTUM).with_running(&stats_fake, MOMENTUM);
         self.discriminator = if recipe.clip > 0.0 { moved.map(&mut Clip(recipe.clip)) } else { moved };
@@ -185,7 +206,7 @@ impl ImageTrainer {
             }
             let mut grads = loss.backward();
             self.generator = self.optimizer_generator.step(self.generator.clone(), &mut grads, |path| {
-                if recipe.frozen("generator", path) { 0.0 } else { rate_generator }
+                if recipe.frozen(&format!("generator.{path}")) { 0.0 } else { rate_generator }
             });
             self.generator = self.generator.clone().with_running(&statistics, MOMENTUM);
         }

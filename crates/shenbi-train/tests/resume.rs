@@ -129,8 +129,7 @@ fn stopped_and_resumed_equals_uninterrupted_to_the_bit() {
 /// Every backbone, and every training aid that remembers something.
 #[test]
 fn image_gans_resume_to_the_bit() {
-    let settings =
-        "height=16 width=16 batch=8 kimg=0.064 noise=8 sample_seconds=1e9 checkpoint_seconds=1e9";
+    let settings = "height=16 width=16 batch=8 kimg=0.064 noise=8 sample_seconds=1e9 checkpoint_seconds=1e9";
     for (name, more) in [
         ("dcgan", "hidden=8 ada_target=0.6 ada_kimg=0.05 augment=[\"color\",\"translation\",\"cutout\"]"),
         ("wgan", "hidden=8 lecam=0.1 discriminator_steps=2"),

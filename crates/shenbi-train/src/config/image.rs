@@ -250,12 +250,9 @@ impl ImageRecipe {
         Some(recipe)
     }
 
-    /// Whether the parameter at `path` of this network stays as it is.
-    pub(crate) fn frozen(&self, network: &str, path: &str) -> bool {
-        let name = format!("{network}.{path}");
-        self.freeze.iter().any(|frozen| {
-            name.strip_prefix(frozen.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
+    /// Whether the parameter of this name stays as it is.
+    pub(crate) fn frozen(&self, name: &str) -> bool {
+        self.freeze.iter().any(|layer| is_part(name, layer))
     }
 
     /// Shapes of the networks, for pictures of `channels` channels in `classes` classes.
@@ -327,4 +324,9 @@ impl ImageRecipe {
         ])?;
         one_of("recipe", &self.run.recipe, &IMAGE_RECIPES.map(|(name, _)| name))
     }
+}
+
+/// Whether `name` is `layer`, or of a part of it.
+pub(crate) fn is_part(name: &str, layer: &str) -> bool {
+    name.strip_prefix(layer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

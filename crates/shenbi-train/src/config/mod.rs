@@ -5,6 +5,7 @@ mod image;
 mod run;
 
 pub use brush::{BrushRecipe, SIZES};
+pub(crate) use image::is_part;
 pub use image::{IMAGE_RECIPES, ImageRecipe, Network, OptimizerName};
 pub use run::RunSettings;
 

@@ -49,6 +49,14 @@ fn class_folders_to_pictures_by_class() {
 
     let ran = run(folder, "train --resume run --kimg 0.12").good();
     assert!(ran.err.contains("resumed"), "{}", ran.err);
+
+    // What fits of it starts another: larger pictures, other classes.
+    let other = "train --recipe acgan --size 32 --set batch=8 --set hidden=8 --set noise=8 --threads 1 --kimg 0.04 \
+        --data all --init-from run --out larger --set freeze=discriminator.downs.0";
+    let ran = run(folder, other).good();
+    assert!(ran.err.contains("generator   ") && ran.err.contains("tensors from run/checkpoints"), "{}", ran.err);
+    run(folder, "train --recipe r3gan --data all --init-from run").bad(2, &["dcgan", "r3gan"]);
+    run(folder, "train --recipe dcgan --data all --init-from all").bad(1, &["all"]);
 }
 
 #[test]
@@ -78,6 +86,7 @@ fn wrong_recipes_settings_and_sizes_say_what_fits() {
     bad("--recipe r3gan --set caption_columns=text", &["recipe r3gan", "unknown setting 'caption_columns'"]);
     bad("--recipe dcgan --set loss=best", &["loss", "hinge"]);
     bad("--recipe dcgan --set discriminator_norm=layer", &["discriminator_norm", "spectral"]);
+    bad("--recipe dcgan --size 16 --set freeze=discriminator.dwons", &["discriminator.dwons", "discriminator.downs.0"]);
     let dry = run(parent.path(), "train --recipe r3gan-ffhq256 --dry-run --json").good().json();
     assert_eq!(dry["settings"]["recipe"], "r3gan-ffhq256");
     assert_eq!(dry["parameters"]["generator"], 23_057_952, "table 2 of the paper");

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use shenbi_train::config::{ImageRecipe, Recipe};
+use shenbi_train::image::ImageTrainer;
 
 use crate::data_source::{Data, SCENES};
 use crate::failure::Failure;
@@ -143,7 +144,7 @@ impl Flags {
             _ => {}
         }
         if let Recipe::Image(recipe) = recipe {
-            recipe.networks(data.source.channels(), classes).map_err(Failure::Usage)?;
+            ImageTrainer::check(recipe, data.source.channels(), classes).map_err(Failure::Usage)?;
         }
         Ok(())
     }
