@@ -47,7 +47,7 @@ impl Workload for Brush {
     fn paint(&self, pictures: usize) {
         let Model::Painter(painter) = self.trainer.model() else { unreachable!("brush paints sentences") };
         let prompts: Vec<&str> = self.batch.captions.iter().take(pictures).map(|c| c[0].as_str()).collect();
-        let noise = vec![0.5; pictures * painter.config.brush.noise];
+        let noise = vec![0.5; pictures * painter.config.network.noise()];
         match painter.paint(&prompts, noise) {
             Ok(painted) => drop(std::hint::black_box(painted.into_data())),
             Err(error) => panic!("{error}"),

@@ -23,7 +23,7 @@ impl Model {
     /// The recipe that trained it.
     pub fn recipe(&self) -> &str {
         match self {
-            Self::Painter(_) => "brush",
+            Self::Painter(painter) => painter.config.network.recipe(),
             Self::Image(model) => &model.recipe,
         }
     }

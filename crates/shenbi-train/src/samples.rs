@@ -52,7 +52,7 @@ impl Samples {
     }
 
     fn painted(&self, painter: &Painter) -> Result<Picture, PainterError> {
-        let noise = |i| noise(self.seed, "samples", i, painter.config.brush.noise);
+        let noise = |i| noise(self.seed, "samples", i, painter.config.network.noise());
         let noises: Vec<_> = (0..NOISES as u64).map(noise).collect();
         let mut rows = Vec::with_capacity(self.prompts.len());
         for prompt in &self.prompts {
@@ -91,7 +91,7 @@ pub fn noise(seed: u64, name: &str, position: u64, dim: usize) -> Vec<f32> {
 /// # Errors
 /// The prompt cannot be encoded.
 pub fn paint(painter: &Painter, prompt: &str, noise: &[f32]) -> Result<Picture, PainterError> {
-    let ([height, width], channels) = (painter.config.brush.size, painter.config.brush.channels);
+    let ([height, width], channels) = (painter.config.network.size(), painter.config.network.channels());
     let floats = weights::values(painter.paint(&[prompt], noise.to_vec())?).data; // [1, c, h, w]
     Ok(convert::from_floats(&floats, channels, height, width))
 }

@@ -5,13 +5,13 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use shenbi_data::loader::Batch;
 use shenbi_data::rng;
-use shenbi_models::encoder::text::TextEncoder;
 use shenbi_models::encoder::tokenizer::Tokenizer;
 use shenbi_models::model::Model;
 use shenbi_models::text_to_image::brush::{Discriminator, Generator};
+use shenbi_models::text_to_image::network::{PainterGenerator, PainterNetwork};
 use shenbi_models::text_to_image::painter::{Painter, PainterConfig};
 use shenbi_nn::ops::normalize;
-use shenbi_nn::optim::{AdamConfig, Optimizer, Rule};
+use shenbi_nn::optim::{Optimizer, Rule};
 use shenbi_nn::tangent::{self, Penalty};
 use shenbi_nn::weights::{self, Fitted, Named, WeightsError};
 use shenbi_nn::{Init, NormMode, ema};
@@ -20,13 +20,9 @@ use crate::augment::{fill, shift_and_cut};
 use crate::config::BrushRecipe;
 use crate::losses::{info_nce, relativistic, retrieval_accuracy, same_captions};
 use crate::schedule::cosine;
+use crate::sentences::{ADAM, MAX_LOG_SCALE, Sentences, draw};
 use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, diversity, noise, pictures, scalar};
 
-/// CLIP's bound on the inverse temperature: ln 100.
-const MAX_LOG_SCALE: f64 = 4.605;
-/// No average of gradients, as GANs like it (R3GAN), and no sudden leaps: one long run without the bound
-/// tore apart (docs/results).
-const ADAM: AdamConfig = AdamConfig { beta1: 0.0, beta2: 0.99, epsilon: 1e-8, max_rms: 1.0, weight_decay: 0.0 };
 /// How fast running statistics follow the batches'.
 const MOMENTUM: f64 = 0.05;
 
@@ -34,27 +30,15 @@ const MOMENTUM: f64 = 0.05;
 pub struct BrushTrainer {
     /// The settings.
     pub recipe: BrushRecipe,
-    /// Words to tokens; fixed.
-    pub tokenizer: Tokenizer,
     channels: usize,
-    text: TextEncoder,
+    sentences: Sentences,
     generator: Generator,
     discriminator: Discriminator,
     average: Generator,
-    text_average: TextEncoder,
-    adam_text: Optimizer,
     adam_generator: Optimizer,
     adam_discriminator: Optimizer,
     steps: Steps,
     devices: Devices,
-}
-
-/// What was drawn of a batch's captions.
-struct Drawn<'a> {
-    first: Vec<&'a str>,
-    second: Vec<&'a str>,
-    /// Pictures, and what is false of them.
-    contraries: Vec<(usize, &'a str)>,
 }
 
 impl BrushTrainer {
@@ -65,26 +49,22 @@ impl BrushTrainer {
     pub fn new(recipe: &BrushRecipe, channels: usize, tokenizer: Tokenizer, devices: &Devices) -> Result<Self, String> {
         let devices = devices.plain();
         choose_precision(&recipe.run);
-        let (brush, text) = (recipe.brush(channels), recipe.text());
+        let brush = recipe.brush(channels);
         brush.check().map_err(|error| error.to_string())?;
-        text.check()?;
+        let sentences = Sentences::new(&recipe.text(), tokenizer, recipe.run.seed, &devices.discriminator)?;
         let init = |name: &str| Init::new(recipe.run.seed, name, &devices.discriminator);
         let mut init_generator = Init::new(recipe.run.seed, "generator", &devices.generator);
         let generator = Generator::new(&brush, &mut init_generator).map_err(|error| error.to_string())?;
         let discriminator =
             Discriminator::new(&brush, &mut init("discriminator")).map_err(|error| error.to_string())?;
-        let text = TextEncoder::new(&text, tokenizer.vocabulary(), &mut init("text"));
         let adam = Optimizer::adam(ADAM);
         Ok(Self {
             recipe: recipe.clone(),
-            tokenizer,
             channels,
+            sentences,
             average: generator.clone(),
-            text_average: text.clone(),
-            text: text.train(),
             generator: generator.train(),
             discriminator: discriminator.train(),
-            adam_text: adam.clone(),
             adam_generator: adam.clone(),
             adam_discriminator: adam,
             steps: Steps::default(),
@@ -92,86 +72,18 @@ impl BrushTrainer {
         })
     }
 
-    /// Two captions a picture, drawn without repetition where it has several; and the contraries of the first ones, with
-    /// the pictures they are false of.
-    fn captions<'a>(&self, batch: &'a Batch) -> Drawn<'a> {
-        let mut stream = rng::stream(self.recipe.run.seed, "captions", self.steps.all());
-        let mut drawn = Drawn { first: Vec::new(), second: Vec::new(), contraries: Vec::new() };
-        for (picture, captions) in batch.captions.iter().enumerate() {
-            let n = captions.len() as u64;
-            let first = rng::below(&mut stream, n);
-            let second = if n > 1 { (first + 1 + rng::below(&mut stream, n - 1)) % n } else { first };
-            drawn.first.push(captions[first as usize].as_str());
-            drawn.second.push(captions[second as usize].as_str());
-            if let Some(contrary) = batch.contraries.get(picture).and_then(|texts| texts.get(first as usize)) {
-                drawn.contraries.push((picture, contrary.as_str()));
-            }
-        }
-        drawn
-    }
-
-    /// The sentences of contraries, `[m, sentence]`; nothing where there are none.
-    fn contraries(&self, drawn: &Drawn<'_>) -> Result<Option<Tensor<2>>, String> {
-        if drawn.contraries.is_empty() {
-            return Ok(None);
-        }
-        let texts: Vec<&str> = drawn.contraries.iter().map(|(_, text)| *text).collect();
-        self.sentences(&self.text, &texts).map(Some)
-    }
-
-    fn sentences(&self, encoder: &TextEncoder, captions: &[&str]) -> Result<Tensor<2>, String> {
-        let tokens = self.tokenizer.encode(captions).map_err(|error| error.to_string())?;
-        Ok(encoder.forward(&tokens, &self.devices.discriminator))
-    }
-
-    fn scale(discriminator: &Discriminator) -> Tensor<1> {
-        discriminator.log_scale.val().exp()
-    }
-
-    /// Pictures against captions, and captions of one picture against each other.
-    fn contrast_step(&mut self, batch: &Batch, progress: f64) -> Result<Losses, String> {
-        let drawn = self.captions(batch);
-        let same = same_captions(&drawn.first, &self.devices.discriminator);
-        let a = normalize(self.sentences(&self.text, &drawn.first)?);
-        let b = normalize(self.sentences(&self.text, &drawn.second)?);
-        let contraries = self.contraries(&drawn)?.map(normalize);
-        let mut real = pictures(batch, &self.devices.discriminator);
-        if self.recipe.augment {
-            let mut stream = rng::stream(self.recipe.run.seed, "augment/contrast", self.steps.contrast);
-            real = shift_and_cut(real, fill(self.channels), &mut stream);
-        }
-        let features = self.discriminator.trunk(real.autodiff());
-        let pictures = self.discriminator.embedding(features);
-        let scale = Self::scale(&self.discriminator);
-        let loss = info_nce(pictures.clone(), a.clone(), scale.clone(), same.clone(), contraries.clone())
-            + info_nce(pictures.clone(), b.clone(), scale.clone(), same.clone(), contraries);
-        let losses = Losses::from_iter([
-            ("contrast", scalar(loss.clone()) / 2.0),
-            ("accuracy", scalar(retrieval_accuracy(pictures.without_autodiff(), a.clone().without_autodiff()))),
-        ]);
-        let loss = loss + info_nce(a, b, scale, same, None);
-        let mut grads = loss.backward();
-        let rate = cosine(self.steps.contrast, 20, progress, 1e-3, 0.1);
-        self.text = self.adam_text.step(self.text.clone(), &mut grads, |_| rate);
-        let discriminator = self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate);
-        self.discriminator = discriminator.bounded(MAX_LOG_SCALE);
-        self.text_average = self.text.valid();
-        self.steps.contrast += 1;
-        Ok(losses)
-    }
-
     fn gan_step(&mut self, batch: &Batch, progress: f64) -> Result<Losses, String> {
         let recipe = self.recipe.clone();
         let (step, n) = (self.steps.gan, batch.captions.len());
         let rate = cosine(step, recipe.warmup, progress, recipe.learning_rate, recipe.last_rate);
-        let drawn = self.captions(batch);
+        let drawn = draw(batch, recipe.run.seed, self.steps);
         let same = same_captions(&drawn.first, &self.devices.discriminator);
         let mut augment = rng::stream(recipe.run.seed, "augment", step);
         let real = pictures(batch, &self.devices.discriminator);
 
         // One generation serves both steps.
-        let sentence = self.sentences(&self.text, &drawn.first)?; // [n, sentence]
-        let contraries = self.contraries(&drawn)?; // [m, sentence]
+        let sentence = self.sentences.encode(&drawn.first)?; // [n, sentence]
+        let contraries = self.sentences.contraries(&drawn)?; // [m, sentence]
         let fixed = sentence.clone().without_autodiff();
         let noise = noise(recipe.run.seed, "noise", step, n, recipe.noise, &self.devices.generator);
         let there = fixed.clone().to_device(&self.devices.generator);
@@ -199,13 +111,8 @@ impl BrushTrainer {
         let unit = normalize(sentence);
         let contraries = contraries.map(normalize);
         let d = relativistic(real_logit.clone(), fake_logit.clone());
-        let contrast = info_nce(
-            embedding.clone(),
-            unit.clone(),
-            Self::scale(&self.discriminator),
-            same.clone(),
-            contraries.clone(),
-        );
+        let contrast =
+            info_nce(embedding.clone(), unit.clone(), self.discriminator.scale(), same.clone(), contraries.clone());
         let mut losses = Losses::from_iter([
             ("d", scalar(d.clone())),
             ("contrast", scalar(contrast.clone())),
@@ -230,7 +137,7 @@ impl BrushTrainer {
             losses.push("r2", r2);
         }
         let mut grads = loss.backward();
-        self.text = self.adam_text.step(self.text.clone(), &mut grads, |_| rate * recipe.text_rate);
+        self.sentences.step(&mut grads, rate * recipe.text_rate);
         let discriminator = self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate);
         self.discriminator = discriminator.bounded(MAX_LOG_SCALE);
 
@@ -241,7 +148,7 @@ impl BrushTrainer {
         let g = relativistic(fake_logit, real_logit.without_autodiff());
         let unit = normalize(fixed);
         let contraries = contraries.map(Tensor::without_autodiff);
-        let contrast = info_nce(judge.embedding(features), unit, Self::scale(&judge), same, contraries);
+        let contrast = info_nce(judge.embedding(features), unit, judge.scale(), same, contraries);
         losses.push("g", scalar(g.clone()));
         losses.push("contrast_fake", scalar(contrast.clone()));
         let mut grads = (g + contrast.mul_scalar(recipe.contrastive)).backward();
@@ -253,7 +160,7 @@ impl BrushTrainer {
         let seen = (self.steps.gan * recipe.run.batch as u64) as f64;
         let decay = ema::decay(recipe.run.batch as f64, recipe.run.half_life(seen));
         self.average = ema::update(self.average.clone(), &self.generator, decay);
-        self.text_average = ema::update(self.text_average.clone(), &self.text, decay);
+        self.sentences.follow(decay);
         Ok(losses)
     }
 
@@ -281,42 +188,45 @@ impl Trainer for BrushTrainer {
     }
 
     fn step(&mut self, batch: &Batch, phase: Phase, progress: f64) -> Result<Losses, String> {
-        match phase {
-            Phase::Contrast => self.contrast_step(batch, progress),
-            Phase::Gan => self.gan_step(batch, progress),
+        if phase == Phase::Gan {
+            return self.gan_step(batch, progress);
         }
+        let (seed, augment) = (self.recipe.run.seed, self.recipe.augment);
+        let judge = (&mut self.discriminator, &mut self.adam_discriminator);
+        let losses = self.sentences.contrast_step(judge, batch, seed, augment, self.steps, progress)?;
+        self.steps.contrast += 1;
+        Ok(losses)
     }
 
     /// Averaged generator and sentence encoder.
     fn model(&self) -> Model {
         Model::Painter(Painter {
-            config: PainterConfig { brush: self.recipe.brush(self.channels), text: self.recipe.text() },
-            tokenizer: self.tokenizer.clone(),
-            text: self.text_average.clone().to_device(&self.devices.generator),
-            generator: self.average.clone(),
+            config: PainterConfig {
+                network: PainterNetwork::Brush(self.recipe.brush(self.channels)),
+                text: self.recipe.text(),
+            },
+            tokenizer: self.sentences.tokenizer.clone(),
+            text: self.sentences.average.clone().to_device(&self.devices.generator),
+            generator: PainterGenerator::Brush(self.average.clone()),
         })
     }
 
     fn state(&self) -> Named {
-        let mut named = weights::collect(&self.text, "text");
+        let mut named = self.sentences.state();
         named.extend(weights::collect(&self.generator, "generator"));
         named.extend(weights::collect(&self.discriminator, "discriminator"));
         named.extend(weights::collect(&self.average, "average"));
-        named.extend(weights::collect(&self.text_average, "text_average"));
-        named.extend(self.adam_text.state("adam_text"));
         named.extend(self.adam_generator.state("adam_generator"));
         named.extend(self.adam_discriminator.state("adam_discriminator"));
         named
     }
 
     fn restore(&mut self, named: &Named, steps: Steps) -> Result<(), WeightsError> {
-        self.text = weights::apply(self.text.clone(), named, "text")?;
+        self.sentences.restore(named)?;
         self.generator = weights::apply(self.generator.clone(), named, "generator")?;
         self.discriminator = weights::apply(self.discriminator.clone(), named, "discriminator")?;
         self.average = weights::apply(self.average.clone(), named, "average")?;
-        self.text_average = weights::apply(self.text_average.clone(), named, "text_average")?;
         let adam = |prefix: &str, device| Optimizer::from_state(Rule::Adam(ADAM), named, prefix, device);
-        self.adam_text = adam("adam_text", &self.devices.discriminator);
         self.adam_generator = adam("adam_generator", &self.devices.generator);
         self.adam_discriminator = adam("adam_discriminator", &self.devices.discriminator);
         self.steps = steps;
@@ -327,9 +237,9 @@ impl Trainer for BrushTrainer {
         let (generator, in_generator) = weights::apply_fitting(self.generator.clone(), named, "generator");
         let (discriminator, in_discriminator) =
             weights::apply_fitting(self.discriminator.clone(), named, "discriminator");
-        let (text, in_text) = weights::apply_fitting(self.text.clone(), named, "text");
-        (self.generator, self.discriminator, self.text) = (generator, discriminator, text);
-        (self.average, self.text_average) = (self.generator.valid(), self.text.valid());
+        (self.generator, self.discriminator) = (generator.clone(), discriminator);
+        self.average = generator.valid();
+        let in_text = self.sentences.start_from(named);
         vec![("generator", in_generator), ("discriminator", in_discriminator), ("text", in_text)]
     }
 }

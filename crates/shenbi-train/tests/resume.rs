@@ -131,6 +131,10 @@ fn stopped_and_resumed_equals_uninterrupted_to_the_bit() {
 fn image_gans_resume_to_the_bit() {
     let settings = "height=16 width=16 batch=8 kimg=0.064 noise=8 sample_seconds=1e9 checkpoint_seconds=1e9";
     for (name, more) in [
+        (
+            "dfgan",
+            "hidden=8 sentence=16 text_width=16 text_layers=1 vocabulary=300 max_tokens=16 pretrain=0.4 augment=true",
+        ),
         ("dcgan", "hidden=8 ada_target=0.6 ada_kimg=0.05 augment=[\"color\",\"translation\",\"cutout\"]"),
         ("wgan", "hidden=8 lecam=0.1 discriminator_steps=2"),
         ("dragan", "hidden=8 feature_matching=1 mmd=1"),

@@ -121,6 +121,10 @@ impl Data {
                 options.caption_columns.clone_from(&recipe.caption_columns);
                 options.template.clone_from(&recipe.template);
             }
+            Recipe::Dfgan(recipe) => {
+                options.caption_columns.clone_from(&recipe.caption_columns);
+                options.template.clone_from(&recipe.template);
+            }
             Recipe::Image(_) => options.captions_required = false,
         }
         let folder = Folder::open(path, &options)?;
@@ -128,7 +132,7 @@ impl Data {
             data: run.data.clone(),
             layout: folder.layout().to_string(),
             pictures: Some(folder.count() as u64),
-            captions: matches!(recipe, Recipe::Brush(_)).then(|| folder.all_captions().iter().map(Vec::len).sum()),
+            captions: recipe.reads_captions().then(|| folder.all_captions().iter().map(Vec::len).sum()),
             classes: folder.classes().len(),
             skipped: folder.skipped().len(),
             first_skipped: folder.skipped().first().map(|s| format!("{}: {}", s.name, s.reason)),

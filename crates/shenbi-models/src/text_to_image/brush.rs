@@ -218,6 +218,11 @@ impl Discriminator {
         })
     }
 
+    /// The contrastive head's inverse temperature, `[1]`.
+    pub fn scale(&self) -> Tensor<1> {
+        self.log_scale.val().exp()
+    }
+
     /// The same with the inverse temperature held at or below e^`most`: bounded here and not in the loss, whose gradient
     /// would then be lost for good (CLIP, 2103.00020, section 2.5).
     #[must_use]

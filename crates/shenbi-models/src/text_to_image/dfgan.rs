@@ -120,6 +120,12 @@ impl DfganConfig {
     }
 }
 
+/// A sentence as both networks read it: of length 8 whatever it was. The paper's encoder has its own scale, on which the
+/// penalty depends; this is ours.
+pub fn condition(sentence: Tensor<2>) -> Tensor<2> {
+    ops::normalize(sentence).mul_scalar(8.0)
+}
+
 /// Two layers from noise and sentence to one number a channel.
 #[derive(Module, Debug)]
 pub struct Reader {

@@ -2,4 +2,5 @@
 
 pub mod brush;
 pub mod dfgan;
+pub mod network;
 pub mod painter;

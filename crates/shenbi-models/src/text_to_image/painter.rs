@@ -7,9 +7,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use shenbi_nn::weights::{self, Named};
-use shenbi_nn::{Init, NormMode, file};
+use shenbi_nn::{Init, file};
 
-use super::brush::{BrushConfig, Generator, SizeError};
+use super::network::{PainterGenerator, PainterNetwork};
 use crate::encoder::text::{TextConfig, TextEncoder};
 use crate::encoder::tokenizer::{Tokenizer, TokenizerError};
 use crate::model::FORMAT;
@@ -18,7 +18,8 @@ use crate::model::FORMAT;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PainterConfig {
     /// The generator.
-    pub brush: BrushConfig,
+    #[serde(flatten)]
+    pub network: PainterNetwork,
     /// The sentence encoder.
     pub text: TextConfig,
 }
@@ -36,8 +37,8 @@ pub enum PainterError {
     #[error("{0}; the file belongs to another version of the program")]
     Weights(#[from] weights::WeightsError),
     /// The config asks for what the network cannot be.
-    #[error(transparent)]
-    Size(#[from] SizeError),
+    #[error("{0}")]
+    Size(String),
     /// The tokenizer is damaged.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -53,7 +54,7 @@ pub struct Painter {
     /// Tokens to sentences.
     pub text: TextEncoder,
     /// Sentences to pictures.
-    pub generator: Generator,
+    pub generator: PainterGenerator,
 }
 
 impl Painter {
@@ -67,7 +68,7 @@ impl Painter {
         let config = serde_json::to_string(&self.config).map_err(|e| PainterError::Metadata(e.to_string()))?;
         let metadata = HashMap::from([
             ("format".to_string(), FORMAT.to_string()),
-            ("recipe".to_string(), "brush".to_string()),
+            ("recipe".to_string(), self.config.network.recipe().to_string()),
             ("config".to_string(), config),
             ("tokenizer".to_string(), self.tokenizer.to_json()?),
         ]);
@@ -94,7 +95,7 @@ impl Painter {
                 || PainterError::Metadata(format!("no '{key}' in the file's metadata: not a model of this program"));
             metadata.get(key).map(String::as_str).ok_or_else(absent)
         };
-        if get("recipe")? != "brush" {
+        if !["brush", "dfgan"].contains(&get("recipe")?) {
             return Err(PainterError::Metadata(format!("recipe '{}' does not paint from text", get("recipe")?)));
         }
         if get("format")? != FORMAT {
@@ -117,10 +118,10 @@ impl Painter {
         named: &Named,
         device: &Device,
     ) -> Result<Self, PainterError> {
-        config.brush.check()?;
+        config.network.check().map_err(PainterError::Size)?;
         config.text.check().map_err(PainterError::Metadata)?;
         // Before anything is allocated: a damaged config may ask for far more than the file holds.
-        let generator = config.brush.parameters()?;
+        let generator = config.network.parameters().map_err(PainterError::Size)?;
         let text = config.text.parameters(tokenizer.vocabulary());
         let held: usize = named.iter().filter(|(name, _)| !name.starts_with("adam")).map(|(_, v)| v.data.len()).sum();
         if generator.saturating_add(text) > held {
@@ -128,7 +129,8 @@ impl Painter {
             return Err(PainterError::Metadata(message));
         }
         let mut init = Init::zeros(device);
-        let generator = weights::apply(Generator::new(&config.brush, &mut init)?, named, "generator")?;
+        let generator = PainterGenerator::new(&config.network, &mut init).map_err(PainterError::Size)?;
+        let generator = weights::apply(generator, named, "generator")?;
         let text = TextEncoder::new(&config.text, tokenizer.vocabulary(), &mut init);
         let text = weights::apply(text, named, "text")?;
         Ok(Self { config, tokenizer, text, generator })
@@ -136,7 +138,7 @@ impl Painter {
 
     /// Pictures of `prompts`, `[n, channels, h, w]` in [-1, 1].
     ///
-    /// noise: one row of `config.brush.noise` normal numbers a prompt.
+    /// noise: one row of `config.network.noise()` normal numbers a prompt.
     ///
     /// # Errors
     /// A prompt cannot be encoded.
@@ -144,8 +146,8 @@ impl Painter {
         let device = self.generator.devices().into_iter().next().unwrap_or_default();
         let tokens = self.tokenizer.encode(prompts)?;
         let sentence = self.text.forward(&tokens, &device);
-        let shape = [prompts.len(), self.config.brush.noise];
+        let shape = [prompts.len(), self.config.network.noise()];
         let noise = Tensor::from_data(TensorData::new(noise, shape), &device);
-        Ok(self.generator.forward(noise, sentence, &mut NormMode::Eval))
+        Ok(self.generator.paint(noise, sentence))
     }
 }

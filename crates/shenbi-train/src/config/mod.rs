@@ -1,10 +1,12 @@
 //! What decides a run: one typed set of settings a recipe, written into the run folder as `config.toml`.
 
 mod brush;
+mod dfgan;
 mod image;
 mod run;
 
 pub use brush::{BrushRecipe, SIZES};
+pub use dfgan::DfganRecipe;
 pub(crate) use image::is_part;
 pub use image::{IMAGE_RECIPES, ImageRecipe, Network, OptimizerName};
 pub use run::RunSettings;
@@ -18,8 +20,10 @@ use crate::losses::Adversarial;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Recipe {
-    /// Text to image.
+    /// Text to image, ours.
     Brush(BrushRecipe),
+    /// Text to image, DF-GAN.
+    Dfgan(DfganRecipe),
     /// Pictures alone, or by class.
     Image(ImageRecipe),
 }
@@ -33,7 +37,7 @@ impl Default for Recipe {
 impl Recipe {
     /// The names of all recipes.
     pub fn names() -> Vec<&'static str> {
-        std::iter::once("brush").chain(IMAGE_RECIPES.iter().map(|(name, _)| *name)).collect()
+        ["brush", "dfgan"].into_iter().chain(IMAGE_RECIPES.iter().map(|(name, _)| *name)).collect()
     }
 
     /// The recipe called `name` with its own settings.
@@ -44,6 +48,9 @@ impl Recipe {
         if name == "brush" {
             return Ok(Self::default());
         }
+        if name == "dfgan" {
+            return Ok(Self::Dfgan(DfganRecipe::default()));
+        }
         ImageRecipe::named(name).map(Self::Image).ok_or_else(|| {
             let all = Self::names();
             let nearest = nearest(all.iter().copied(), name);
@@ -52,10 +59,16 @@ impl Recipe {
         })
     }
 
+    /// Whether it learns from captions.
+    pub fn reads_captions(&self) -> bool {
+        !matches!(self, Self::Image(_))
+    }
+
     /// What every recipe has.
     pub fn run(&self) -> &RunSettings {
         match self {
             Self::Brush(recipe) => &recipe.run,
+            Self::Dfgan(recipe) => &recipe.run,
             Self::Image(recipe) => &recipe.run,
         }
     }
@@ -64,6 +77,7 @@ impl Recipe {
     pub fn loss(&self) -> Adversarial {
         match self {
             Self::Brush(_) => Adversarial::Relativistic,
+            Self::Dfgan(_) => Adversarial::Hinge,
             Self::Image(recipe) => recipe.loss,
         }
     }
@@ -76,6 +90,13 @@ impl Recipe {
                 (recipe.gamma, recipe.last_gamma) = (recipe.gamma * 4.0, recipe.last_gamma * 4.0);
                 recipe.learning_rate /= 2.0;
                 format!("gamma is {} now, learning_rate {}", recipe.gamma, recipe.learning_rate)
+            }
+            Self::Dfgan(recipe) => {
+                recipe.penalty *= 4.0;
+                (recipe.generator_rate, recipe.discriminator_rate) =
+                    (recipe.generator_rate / 2.0, recipe.discriminator_rate / 2.0);
+                let rates = format!("rates are {} and {}", recipe.generator_rate, recipe.discriminator_rate);
+                format!("penalty is {} now, {rates}", recipe.penalty)
             }
             Self::Image(recipe) => {
                 recipe.generator_rate /= 2.0;
@@ -104,6 +125,7 @@ impl Recipe {
     pub fn run_mut(&mut self) -> &mut RunSettings {
         match self {
             Self::Brush(recipe) => &mut recipe.run,
+            Self::Dfgan(recipe) => &mut recipe.run,
             Self::Image(recipe) => &mut recipe.run,
         }
     }
@@ -159,10 +181,12 @@ impl Recipe {
         }
         let changed = match &*self {
             Self::Brush(recipe) => Self::Brush(with(recipe, key, value)?),
+            Self::Dfgan(recipe) => Self::Dfgan(with(recipe, key, value)?),
             Self::Image(recipe) => Self::Image(with(recipe, key, value)?),
         };
         match &changed {
             Self::Brush(recipe) => recipe.check()?,
+            Self::Dfgan(recipe) => recipe.check()?,
             Self::Image(recipe) => recipe.check()?,
         }
         *self = changed;

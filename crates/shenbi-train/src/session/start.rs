@@ -5,7 +5,8 @@ use shenbi_models::encoder::tokenizer::Tokenizer;
 
 use super::TrainError;
 use crate::checkpoint::Checkpoint;
-use crate::config::{BrushRecipe, Recipe};
+use crate::config::Recipe;
+use crate::dfgan::DfganTrainer;
 use crate::image::ImageTrainer;
 use crate::run_folder::RunFolder;
 use crate::text_to_image::BrushTrainer;
@@ -41,7 +42,7 @@ pub fn spread_captions(source: &dyn Source, count: usize) -> Result<Vec<String>,
 ///
 /// # Errors
 /// The captions cannot be read.
-pub fn train_tokenizer(recipe: &BrushRecipe, source: &dyn Source) -> Result<Tokenizer, TrainError> {
+pub fn train_tokenizer(source: &dyn Source, vocabulary: usize, max_tokens: usize) -> Result<Tokenizer, TrainError> {
     let examples = source.len().unwrap_or(TOKENIZER_EXAMPLES);
     let mut captions = Vec::new();
     // Where there are more than enough, take them from all over.
@@ -53,8 +54,21 @@ pub fn train_tokenizer(recipe: &BrushRecipe, source: &dyn Source) -> Result<Toke
             break;
         }
     }
-    Tokenizer::train(captions.into_iter(), recipe.vocabulary, recipe.max_tokens)
+    Tokenizer::train(captions.into_iter(), vocabulary, max_tokens)
         .map_err(|error| TrainError::Defect(error.to_string()))
+}
+
+/// The tokenizer in a checkpoint, or a new one.
+fn tokenizer(
+    source: &dyn Source,
+    json: Option<&str>,
+    vocabulary: usize,
+    max_tokens: usize,
+) -> Result<Tokenizer, TrainError> {
+    match json {
+        Some(json) => Tokenizer::from_json(json, max_tokens).map_err(|error| TrainError::Setting(error.to_string())),
+        None => train_tokenizer(source, vocabulary, max_tokens),
+    }
 }
 
 /// The networks of a recipe, untrained.
@@ -69,12 +83,13 @@ pub fn untrained(
 ) -> Result<Box<dyn Trainer>, TrainError> {
     Ok(match recipe {
         Recipe::Brush(recipe) => {
-            let tokenizer = match tokenizer_json {
-                Some(json) => Tokenizer::from_json(json, recipe.max_tokens)
-                    .map_err(|error| TrainError::Setting(error.to_string()))?,
-                None => train_tokenizer(recipe, source)?,
-            };
+            let tokenizer = tokenizer(source, tokenizer_json, recipe.vocabulary, recipe.max_tokens)?;
             let trainer = BrushTrainer::new(recipe, source.channels(), tokenizer, devices);
+            Box::new(trainer.map_err(TrainError::Setting)?)
+        }
+        Recipe::Dfgan(recipe) => {
+            let tokenizer = tokenizer(source, tokenizer_json, recipe.vocabulary, recipe.max_tokens)?;
+            let trainer = DfganTrainer::new(recipe, source.channels(), tokenizer, devices);
             Box::new(trainer.map_err(TrainError::Setting)?)
         }
         Recipe::Image(recipe) => {

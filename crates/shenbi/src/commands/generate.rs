@@ -254,7 +254,7 @@ pub fn parent(path: &Path) -> &Path {
 
 /// Paints `prompts` as this command would with its default seed: a labelled picture of each.
 pub fn paint_all(painter: &Painter, prompts: &[String]) -> Result<Vec<(String, Picture)>, Failure> {
-    let noise = noise(1, "generate", 0, painter.config.brush.noise);
+    let noise = noise(1, "generate", 0, painter.config.network.noise());
     let mut seen = HashSet::new();
     let distinct = prompts.iter().filter(|prompt| seen.insert(prompt.as_str()));
     distinct.map(|prompt| Ok((prompt.clone(), paint(painter, prompt, &noise)?))).collect()

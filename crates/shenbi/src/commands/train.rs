@@ -107,7 +107,7 @@ pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
     }
     let plan = Plan {
         source: data.source.clone(),
-        prompts: if matches!(recipe, Recipe::Brush(_)) { data.sample_prompts()? } else { Vec::new() },
+        prompts: if recipe.reads_captions() { data.sample_prompts()? } else { Vec::new() },
         folder,
         resume,
         init_from,
@@ -157,6 +157,7 @@ fn init_from(run: &Path, recipe: &Recipe) -> Result<(PathBuf, Named), Failure> {
         .map_err(|error| Failure::Failed(format!("--init-from {}: {error}", run.display())))?;
     let network = |recipe: &Recipe| match recipe {
         Recipe::Brush(_) => "brush".to_string(),
+        Recipe::Dfgan(_) => "dfgan".to_string(),
         Recipe::Image(recipe) => format!("{:?}", recipe.network).to_lowercase(),
     };
     let (theirs, ours) = (network(&other), network(recipe));

@@ -18,7 +18,7 @@ fn settings_that_do_not_exist_or_fit() {
         ("--set batch=many", &["'batch'"]),
         ("--set batch", &["key=value"]),
         ("--set batch=1", &["expected 2 to"]),
-        ("--recipe dfgan", &["--recipe", "'dfgan'", "brush"]),
+        ("--recipe dvgan", &["--recipe", "'dvgan'", "dcgan"]),
         ("--level five", &["level", "'five'", "one, two, many, mixed"]),
         ("--size 33", &["33x33"]),
         ("--size big", &["--size", "48x64"]),
@@ -101,7 +101,8 @@ fn models_that_are_none() {
     fs::write(folder.join("head.safetensors"), &bytes[..100]).unwrap();
     fs::write(folder.join("empty.safetensors"), "").unwrap();
     fs::write(folder.join("text.safetensors"), "this is not a model at all").unwrap();
-    let other = HashMap::from([("recipe".to_string(), "dfgan".to_string()), ("format".to_string(), "1".to_string())]);
+    let other =
+        HashMap::from([("recipe".to_string(), "stylegan".to_string()), ("format".to_string(), "1".to_string())]);
     fs::write(folder.join("other.safetensors"), file::to_bytes(&Named::new(), other, false).unwrap()).unwrap();
     let (named, mut metadata) = file::from_bytes(&bytes).unwrap();
     metadata.insert("format".into(), "99".into());
@@ -111,7 +112,7 @@ fn models_that_are_none() {
         ("head.safetensors", &["head.safetensors"]),
         ("empty.safetensors", &["empty.safetensors"]),
         ("text.safetensors", &["text.safetensors"]),
-        ("other.safetensors", &["other.safetensors", "'dfgan'"]),
+        ("other.safetensors", &["other.safetensors", "'stylegan'"]),
         ("newer.safetensors", &["format 99", "update"]),
         ("absent", &["absent", "--model"]),
         (".", &["--model"]),

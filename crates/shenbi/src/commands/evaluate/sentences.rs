@@ -37,12 +37,12 @@ pub fn rows(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>,
 
 /// Attribute accuracy on combinations that were trained on and on those held out.
 fn scenes(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, Failure> {
-    let size = painter.config.brush.size;
+    let size = painter.config.network.size();
     let Some((_, bytes)) = JUDGES.iter().find(|(side, _)| size == [*side, *side]) else {
         let message = format!("the model paints {}x{}; scenes are judged at 32x32 and 64x64", size[0], size[1]);
         return Err(Failure::usage(message));
     };
-    if painter.config.brush.channels != 3 {
+    if painter.config.network.channels() != 3 {
         return Err(Failure::usage("the model does not paint RGB, as scenes are; give its own pictures with --data"));
     }
     let judge = Judge::from_bytes(bytes, device).map_err(failed)?;
@@ -88,13 +88,13 @@ fn asked_for(source: &Scenes, n: usize) -> Result<(Vec<Scene>, Vec<String>), Fai
 
 /// R-precision of painted and of real pictures.
 fn folder(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, Failure> {
-    let brush = &painter.config.brush;
+    let network = &painter.config.network;
     let open = |split: Option<&str>| {
         Folder::open(
             Path::new(&args.data),
             &FolderOptions {
-                size: brush.size,
-                channels: Some(brush.channels),
+                size: network.size(),
+                channels: Some(network.channels()),
                 caption_columns: args.caption_columns.clone(),
                 split: split.map(str::to_string),
                 ..FolderOptions::default()
@@ -118,13 +118,13 @@ fn folder(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, F
         output::note(&format!("the encoder is kept in {}", args.encoder.display()));
         encoder
     };
-    if encoder.shape() != [brush.channels, brush.size[0], brush.size[1]] {
+    if encoder.shape() != [network.channels(), network.size()[0], network.size()[1]] {
         let message = format!(
             "--encoder {}: it knows pictures of {:?} (channels, height, width), the model paints {:?}; \
              name another file to train one",
             args.encoder.display(),
             encoder.shape(),
-            [brush.channels, brush.size[0], brush.size[1]]
+            [network.channels(), network.size()[0], network.size()[1]]
         );
         return Err(Failure::Failed(message));
     }
@@ -160,7 +160,7 @@ fn paint(painter: &Painter, captions: &[String], seed: u64, what: &str) -> Resul
     let mut pictures = Vec::new();
     for (batch, prompts) in captions.chunks(BATCH).enumerate() {
         let position = |i: usize| (batch * BATCH + i) as u64;
-        let dim = painter.config.brush.noise;
+        let dim = painter.config.network.noise();
         let noise = (0..prompts.len()).flat_map(|i| noise(seed, "evaluate", position(i), dim)).collect();
         pictures.extend(weights::values(painter.paint(prompts, noise)?).data);
         bar.at(position(prompts.len()));
@@ -170,7 +170,7 @@ fn paint(painter: &Painter, captions: &[String], seed: u64, what: &str) -> Resul
 
 fn write_sheet(args: &Args, painter: &Painter, sets: &[(Vec<String>, Vec<f32>)]) -> Result<(), Failure> {
     let Some(path) = &args.sheet else { return Ok(()) };
-    let ([h, w], c) = (painter.config.brush.size, painter.config.brush.channels);
+    let ([h, w], c) = (painter.config.network.size(), painter.config.network.channels());
     let of_each = ON_SHEET / sets.len().max(1);
     let cells: Vec<_> = sets
         .iter()

@@ -109,7 +109,7 @@ pub fn make_of(model: &Model, subject: &Subject, noise: &[f32]) -> Result<Pictur
 /// Numbers of noise a picture.
 pub fn dim(model: &Model) -> usize {
     match model {
-        Model::Painter(painter) => painter.config.brush.noise,
+        Model::Painter(painter) => painter.config.network.noise(),
         Model::Image(model) => model.config.network.noise(),
     }
 }

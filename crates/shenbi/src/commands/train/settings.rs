@@ -12,7 +12,7 @@ use crate::values;
 /// The flags that are settings of a run.
 #[derive(clap::Args)]
 pub struct Flags {
-    /// What to train: brush paints sentences; dcgan, r3gan and others make pictures [default: brush]
+    /// What to train: brush and dfgan paint sentences; dcgan, r3gan and others make pictures [default: brush]
     #[arg(long)]
     recipe: Option<String>,
     /// scenes, or a folder or .zip of captioned pictures [default: scenes]
@@ -124,7 +124,7 @@ impl Flags {
     /// What depends on the data: channels, classes, and augmentation where there are few pictures.
     pub fn fit_to_data(&self, recipe: &mut Recipe, data: &Data) -> Result<(), Failure> {
         recipe.run_mut().channels = data.source.channels();
-        let key = if matches!(recipe, Recipe::Brush(_)) { "augment" } else { "by_class" };
+        let key = if recipe.reads_captions() { "augment" } else { "by_class" };
         let chosen = |text: &str| text.split('=').next().is_some_and(|text| text.trim() == key);
         let in_file = match &self.config {
             Some(path) => table(path)?.contains_key(key),
@@ -134,6 +134,7 @@ impl Flags {
         let classes = data.source.classes().len();
         match recipe {
             Recipe::Brush(recipe) if !is_chosen => recipe.augment = data.small(),
+            Recipe::Dfgan(recipe) if !is_chosen => recipe.augment = data.small(),
             Recipe::Image(recipe) if !is_chosen => recipe.by_class = classes > 1,
             Recipe::Image(recipe) if recipe.by_class && classes == 0 => {
                 return Err(Failure::usage(format!(
@@ -185,6 +186,10 @@ impl Flags {
         match recipe {
             Recipe::Brush(recipe) => {
                 recipe.brush(channels).check().map_err(|error| Failure::usage(error.to_string()))?;
+                recipe.text().check().map_err(Failure::Usage)
+            }
+            Recipe::Dfgan(recipe) => {
+                recipe.dfgan(channels).map(drop).map_err(Failure::Usage)?;
                 recipe.text().check().map_err(Failure::Usage)
             }
             // Classes are known when the data is open.
