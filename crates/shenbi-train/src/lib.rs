@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod augment;
+pub mod brush;
 mod budget;
 pub mod checkpoint;
 pub mod config;
@@ -16,6 +17,5 @@ pub mod schedule;
 mod sentences;
 pub mod session;
 pub mod tensorboard;
-pub mod text_to_image;
 pub mod trainer;
 mod watch;

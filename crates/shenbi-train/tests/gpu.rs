@@ -10,9 +10,9 @@ use shenbi_data::Source;
 use shenbi_data::loader::{Batch, Loader, LoaderOptions};
 use shenbi_data::scenes::{Level, Scenes, ScenesOptions, Split};
 use shenbi_nn::weights::Named;
+use shenbi_train::brush::BrushTrainer;
 use shenbi_train::config::{BrushRecipe, Recipe};
 use shenbi_train::session::train_tokenizer;
-use shenbi_train::text_to_image::BrushTrainer;
 use shenbi_train::trainer::{Losses, Phase, Trainer};
 
 /// Small steps: Adam's first one is about the sign of each gradient, also where that is rounding.

@@ -87,8 +87,8 @@ pub struct ImageRecipe {
     pub lecam: f64,
     /// Differentiable augmentation of what D sees (2006.10738): any of `color`, `translation`, `cutout`.
     pub augment: Vec<Policy>,
-    /// Adaptive augmentation (ADA, 2006.06676): the share of real pictures that D should call real more often than not,
-    /// to which the probability of augmentation is steered; 0 augments always.
+    /// Adaptive augmentation (ADA, 2006.06676, eq. 1): the mean sign of D's answers on real pictures (0 where it guesses, 1
+    /// where it is sure of all) to which the probability of augmentation is steered; 0 augments always.
     pub ada_target: f64,
     /// ADA: the probability can go from 0 to 1 in this many thousand pictures.
     pub ada_kimg: f64,

@@ -4,12 +4,12 @@ use shenbi_data::Source;
 use shenbi_models::encoder::tokenizer::Tokenizer;
 
 use super::TrainError;
+use crate::brush::BrushTrainer;
 use crate::checkpoint::Checkpoint;
 use crate::config::Recipe;
 use crate::dfgan::DfganTrainer;
 use crate::image::ImageTrainer;
 use crate::run_folder::RunFolder;
-use crate::text_to_image::BrushTrainer;
 use crate::trainer::{Devices, Steps, Trainer};
 
 /// Captions that the tokenizer learns from, at most.

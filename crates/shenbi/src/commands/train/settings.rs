@@ -12,16 +12,16 @@ use crate::values;
 /// The flags that are settings of a run.
 #[derive(clap::Args)]
 pub struct Flags {
-    /// What to train: brush and dfgan paint sentences; dcgan, r3gan and others make pictures [default: brush]
+    /// What to train: brush and dfgan paint sentences; dcgan, r3gan and others (docs/recipes.md) make pictures [default: brush]
     #[arg(long)]
     recipe: Option<String>,
-    /// scenes, or a folder or .zip of captioned pictures [default: scenes]
+    /// scenes, a folder or .zip of pictures with captions or classes, or MNIST's folder [default: scenes]
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
     /// How much is in a scene: one, two, many or mixed [default: one]
     #[arg(long)]
     level: Option<String>,
-    /// Size of the pictures: 64, or height and width as 48x64 [default: 32]
+    /// Size of the pictures: 64, or height and width as 48x64 [default: the recipe's; 32 for brush]
     #[arg(long, value_parser = values::size)]
     size: Option<[usize; 2]>,
     /// Length of the run in minutes of training [default: 5]
