@@ -5,7 +5,8 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor, TensorData};
 use shenbi_models::backbone::{SqueezeNet, resize, squeezenet};
 use shenbi_nn::weights::{Named, Values, values};
-use shenbi_nn::{file, ops};
+use shenbi_nn::file;
+use shenbi_nn::pool::{Pool, avg_pool2d, max_pool2d};
 
 fn read(path: &Path) -> Named {
     file::from_bytes(&std::fs::read(path).expect("readable")).expect("safetensors").0
@@ -99,14 +100,25 @@ fn agrees_with_pytorch_on_trained_weights() {
 
 #[test]
 fn pooling_agrees_with_burns() {
-    for (kernel, stride, h, w) in [(3, 2, 7, 8), (3, 2, 13, 6), (2, 2, 5, 1), (2, 3, 7, 8), (3, 1, 4, 9)] {
+    for (kernel, stride, h, w) in [(3, 2, 7, 8), (3, 2, 13, 6), (2, 2, 5, 2), (2, 3, 7, 8), (3, 1, 4, 9)] {
         let x = tensor(picture("pool", [2 * 5, h, w]), [2, 5, h, w]);
-        let burns = values(ops::max_pool2d(x.clone().autodiff(), kernel, stride));
-        assert_eq!(values(ops::max_pool2d(x, kernel, stride)), burns, "{kernel} {stride} {h}x{w}");
+        for padding in 0..=kernel / 2 {
+            let inside = Pool::new(kernel, stride).padded(padding);
+            for pool in [inside, inside.hanging_over()] {
+                let burns = values(max_pool2d(x.clone().autodiff(), pool));
+                assert_eq!(values(max_pool2d(x.clone(), pool)), burns, "{pool:?} {h}x{w}");
+            }
+            for zeros in [false, true] {
+                let burns = values(avg_pool2d(x.clone().autodiff(), inside, zeros));
+                let ours = values(avg_pool2d(x.clone(), inside, zeros));
+                assert_eq!(ours.shape, burns.shape, "{inside:?} {h}x{w}");
+                compare("mean", &ours.data, &burns.data);
+            }
+        }
     }
     let mut wrong = vec![1.0; 9];
     wrong[1] = f32::NAN;
-    assert!(values(ops::max_pool2d(tensor(wrong, [1, 1, 3, 3]), 3, 2)).data[0].is_nan());
+    assert!(values(max_pool2d(tensor(wrong, [1, 1, 3, 3]), Pool::new(3, 2))).data[0].is_nan());
 }
 
 #[test]
