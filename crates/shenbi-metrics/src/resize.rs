@@ -56,7 +56,9 @@ impl Resizer {
     pub fn resize(self, rgb: &[u8], from: [usize; 2], to: [usize; 2]) -> Result<Vec<f32>> {
         if from.iter().chain(&to).any(|side| *side == 0 || *side > 1 << 20) || rgb.len() != 3 * from[0] * from[1] {
             let ([h, w], [height, width], n) = (from, to, rgb.len());
-            return Err(MetricsError::Setting(format!("{n} samples of a {h}x{w} picture cannot become {height}x{width}")));
+            return Err(MetricsError::Setting(format!(
+                "{n} samples of a {h}x{w} picture cannot become {height}x{width}"
+            )));
         }
         match self {
             Self::PilBilinear | Self::PilBicubic => {

@@ -1,10 +1,15 @@
 //! SqueezeNet and the resizer against PyTorch (fixtures/squeezenet.py).
 
+#[path = "common/formula.rs"]
+mod formula;
+
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use shenbi_models::backbone::{SqueezeNet, resize, squeezenet};
 use shenbi_nn::weights::{Named, Values, values};
+
+use formula::picture;
 use shenbi_nn::file;
 use shenbi_nn::pool::{Pool, avg_pool2d, max_pool2d};
 
@@ -16,33 +21,12 @@ fn fixture() -> Named {
     read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/squeezenet.safetensors")))
 }
 
-/// `n` numbers in [0, 1): SplitMix64 of FNV-1a of the name, and of the place, as in squeezenet.py.
-fn uniform(name: &str, n: usize) -> Vec<f64> {
-    let key = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    let draw = |i: u64| {
-        let z = i.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(key);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 24)
-    };
-    (1..=n as u64).map(draw).collect()
-}
-
-fn picture(name: &str, [c, h, w]: [usize; 3]) -> Vec<f32> {
-    uniform(name, c * h * w).into_iter().map(|draw| (draw * 256.0).floor() as f32).collect()
-}
-
 /// The network with the made-up weights.
 fn made_up() -> Named {
     let device = Device::flex();
     let mut named = SqueezeNet::new(&mut shenbi_nn::Init::zeros(&device)).to_named();
-    for (name, Values { shape, data }) in &mut named {
-        let draws = uniform(name, data.len());
-        let bound = (6.0 / shape.iter().skip(1).product::<usize>() as f64).sqrt();
-        let value = |draw: f64| if shape.len() > 1 { (2.0 * draw - 1.0) * bound } else { draw * 0.1 };
-        *data = draws.into_iter().map(|draw| value(draw) as f32).collect();
+    for (name, values) in &mut named {
+        *values = formula::weight(name, &values.shape, 2.0);
     }
     named
 }

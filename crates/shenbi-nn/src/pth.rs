@@ -44,7 +44,9 @@ pub enum PthError {
     )]
     Code(String),
     /// More than the file can honestly hold.
-    #[error("its tensors would take {tensors} bytes and the file has {file}: it is damaged, or made to fill the memory")]
+    #[error(
+        "its tensors would take {tensors} bytes and the file has {file}: it is damaged, or made to fill the memory"
+    )]
     Size {
         /// All tensors together.
         tensors: u64,

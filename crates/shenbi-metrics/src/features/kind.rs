@@ -72,9 +72,13 @@ impl Kind {
             Self::ResNet50 => ("resnet50", "ResNet50", &["resnet50"]),
             Self::SqueezeNet10 => ("squeezenet1_0", "SqueezeNet", &["squeezenet1_0"]),
             Self::SqueezeNet11 => ("squeezenet1_1", "SqueezeNet 1.1", &["squeezenet1_1"]),
-            Self::Dinov2S => ("dinov2-vits14", "DINOv2 S", &["dinov2_vits14_pretrain", "dinov2_vits14", "dinov2-small"]),
+            Self::Dinov2S => {
+                ("dinov2-vits14", "DINOv2 S", &["dinov2_vits14_pretrain", "dinov2_vits14", "dinov2-small"])
+            }
             Self::Dinov2B => ("dinov2-vitb14", "DINOv2 B", &["dinov2_vitb14_pretrain", "dinov2_vitb14", "dinov2-base"]),
-            Self::Dinov2L => ("dinov2-vitl14", "DINOv2 L", &["dinov2_vitl14_pretrain", "dinov2_vitl14", "dinov2-large"]),
+            Self::Dinov2L => {
+                ("dinov2-vitl14", "DINOv2 L", &["dinov2_vitl14_pretrain", "dinov2_vitl14", "dinov2-large"])
+            }
             Self::ClipB32 => ("clip-vitb32", "CLIP", &["clip-vit-base-patch32", "clip-vitb32"]),
         }
     }
@@ -156,12 +160,12 @@ impl Kind {
         })
     }
 
-    /// Its weights in a folder where weights are kept: the file `SHENBI_WEIGHTS/NAME.safetensors`, or one under a published
-    /// name there or where PyTorch keeps what it loads.
-    pub(super) fn find(self) -> Option<PathBuf> {
+    /// Its weights in the first of these folders that has any: a file of the network's name here, or of a name that it is
+    /// published under.
+    pub(super) fn find(self, folders: &[PathBuf]) -> Option<PathBuf> {
         let (slug, _, published) = self.names();
         let ours = |stem: &str| stem == slug || published.contains(&stem) || published.contains(&split(stem).0);
-        folders().into_iter().find_map(|folder| {
+        folders.iter().find_map(|folder| {
             let mut files: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
             files.sort();
             files.into_iter().find(|path| {
@@ -216,4 +220,51 @@ pub fn check_hash(path: &Path) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_found_by_published_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = [folder.path().join("absent"), folder.path().to_path_buf()];
+        assert_eq!(Kind::ResNet18.find(&folders), None);
+        for (file, kind) in [
+            ("resnet18-f37072fd.pth", Kind::ResNet18),
+            ("pt_inception-2015-12-05-6726825d.pth", Kind::Inception2015),
+            ("inception_v3_google-0cc3c7bd.pth", Kind::InceptionV3),
+            ("googlenet-1378be20.pth", Kind::GoogLeNet),
+            ("squeezenet1_0.safetensors", Kind::SqueezeNet10),
+            ("dinov2_vits14_pretrain.pth", Kind::Dinov2S),
+            ("clip-vitb32.safetensors", Kind::ClipB32),
+        ] {
+            let path = folder.path().join(file);
+            std::fs::write(&path, "no weights").unwrap();
+            assert_eq!(kind.find(&folders), Some(path.clone()), "{file}");
+            assert_eq!(
+                Kind::ALL.into_iter().filter(|kind| kind.find(&folders) == Some(path.clone())).count(),
+                1,
+                "{file}"
+            );
+        }
+        assert_eq!(Kind::Vgg16.find(&folders), None);
+        assert!(Kind::ALL.iter().all(|kind| Kind::from_slug(kind.slug()) == Some(*kind)));
+    }
+
+    #[test]
+    fn a_hash_in_a_published_name_is_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |name: &str| {
+            std::fs::write(folder.path().join(name), "abc").unwrap();
+            check_hash(&folder.path().join(name)).map_err(|error| error.to_string())
+        };
+        // SHA-256 of "abc": ba7816bf...
+        let error = check("googlenet-1378be20.pth").unwrap_err();
+        assert!(["begins with ba7816bf", "not with 1378be20", "load it again"].iter().all(|part| error.contains(part)));
+        assert_eq!(check("googlenet-ba7816bf.pth"), Ok(()));
+        assert_eq!(check("mine-20250101.pth"), Ok(()));
+        assert_eq!(check("googlenet.pth"), Ok(()));
+    }
 }

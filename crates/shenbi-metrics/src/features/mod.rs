@@ -66,8 +66,9 @@ impl FeatureNetwork {
         if !whole.exists()
             && let Some(kind) = Kind::from_slug(what)
         {
-            let Some(path) = kind.find() else {
-                let folders: Vec<String> = folders().iter().map(|folder| folder.display().to_string()).collect();
+            let folders = folders();
+            let Some(path) = kind.find(&folders) else {
+                let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
                 let folders = if folders.is_empty() { "no folder is set".to_string() } else { folders.join(", ") };
                 return Err(MetricsError::Setting(format!(
                     "no weights of {what} in {folders}: put a file there (SHENBI_WEIGHTS names a folder), or give its path"
@@ -85,7 +86,9 @@ impl FeatureNetwork {
         let at = |error: String| MetricsError::Setting(format!("{}: {error}", path.display()));
         if !path.is_file() {
             let names = Kind::slugs();
-            return Err(at(format!("no such file; expected one with a network's weights, or a network's name: {names}")));
+            return Err(at(format!(
+                "no such file; expected one with a network's weights, or a network's name: {names}"
+            )));
         }
         kind::check_hash(path)?;
         let (named, format) = file::open(path).map_err(|error| at(error.to_string()))?;

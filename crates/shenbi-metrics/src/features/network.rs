@@ -1,7 +1,9 @@
 //! The networks behind one face.
 
 use burn::tensor::Tensor;
-use shenbi_models::backbone::{GoogLeNet, InceptionV3, ResNet, SqueezeNet, Vgg16, Vit, googlenet, inception, squeezenet};
+use shenbi_models::backbone::{
+    GoogLeNet, InceptionV3, ResNet, SqueezeNet, Vgg16, Vit, googlenet, inception, squeezenet,
+};
 
 /// One of the networks.
 pub enum Network {

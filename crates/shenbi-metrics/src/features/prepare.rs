@@ -10,7 +10,7 @@ use crate::{MetricsError, Result};
 /// ImageNet's means and deviations, of RGB from 0 to 1.
 const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
 /// CLIP's.
-const CLIP: [[f32; 3]; 2] = [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_1]];
+const CLIP: [[f32; 3]; 2] = [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]];
 /// Pictures whose longer side is more times the shorter one are refused.
 const NARROWEST: usize = 32;
 
@@ -155,4 +155,47 @@ fn middle(planes: &[f32], [height, width]: [usize; 2], side: usize, to_even: boo
         rows.flat_map(|row| row[left..left + side].to_vec()).collect::<Vec<_>>()
     };
     planes.chunks_exact(height * width).flat_map(rows).collect()
+}
+
+#[cfg(test)]
+#[path = "../../../shenbi-models/tests/common/formula.rs"]
+mod formula;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_prepared_as_at_the_networks_homes() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/features.safetensors");
+        let expected = shenbi_nn::file::from_bytes(&std::fs::read(path).unwrap()).unwrap().0;
+        for (number, size) in [[37, 53], [300, 200], [231, 500], [32, 32], [256, 259]].into_iter().enumerate() {
+            let pixels = formula::rgb(&format!("prepare{number}"), size);
+            let picture = Picture { width: size[1], height: size[0], channels: 3, pixels };
+            for kind in Kind::ALL {
+                let Some(expected) = expected.get(&format!("{}.prepared.{number}", kind.slug())) else { continue };
+                let recipe = Recipe::new(kind, Preprocessing::Own).unwrap();
+                let side = recipe.side();
+                let found = recipe.prepare(&picture).unwrap();
+                let lines =
+                    found.chunks_exact(side * side).flat_map(|plane| plane.chunks_exact(side).step_by(side / 6));
+                let found: Vec<f32> = lines.flat_map(|row| row.iter().copied().step_by(side / 10)).collect();
+                assert_eq!(found.len(), expected.data.len());
+                let error = found.iter().zip(&expected.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                println!("{} {size:?}: {error:.1e}", recipe.id());
+                assert!(error < 1e-5, "{} {size:?}: {error}", recipe.id());
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_prepared_is_refused() {
+        let recipe = Recipe::new(Kind::GoogLeNet, Preprocessing::Own).unwrap();
+        let picture = |h, w| Picture { width: w, height: h, channels: 1, pixels: vec![9; h * w] };
+        assert!(recipe.prepare(&picture(1, 33)).unwrap_err().to_string().contains("1x33 is too narrow"));
+        assert!(recipe.prepare(&picture(0, 3)).is_err());
+        assert_eq!(recipe.prepare(&picture(1, 32)).unwrap().len(), 3 * 224 * 224);
+        let error = Recipe::new(Kind::GoogLeNet, Preprocessing::PytorchFid).unwrap_err().to_string();
+        assert!(error.contains("GoogLeNet has no preprocessing PytorchFid"), "{error}");
+    }
 }

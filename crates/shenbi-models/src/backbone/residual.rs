@@ -67,9 +67,8 @@ pub struct ResNet {
 impl ResNet {
     /// How many blocks the named tensors have in each stage, and whether a block has three convolutions.
     pub fn blocks(tensors: &Tensors) -> ([usize; 4], bool) {
-        let count = |stage: usize| {
-            (0..).take_while(|block| tensors.has(&format!("layer{stage}.{block}.conv1.weight"))).count()
-        };
+        let count =
+            |stage: usize| (0..).take_while(|block| tensors.has(&format!("layer{stage}.{block}.conv1.weight"))).count();
         ([1, 2, 3, 4].map(count), tensors.has("layer1.0.conv3.weight"))
     }
 
@@ -113,9 +112,10 @@ impl ResNet {
         } else {
             vec![Shape::square([inputs, width], 3, stride, 1), Shape::square([width, width], 3, 1, 1)]
         };
-        let convs = shapes.into_iter().zip(1..).map(|(shape, i)| {
-            tensors.conv_norm(&format!("{name}.conv{i}"), &format!("{name}.bn{i}"), shape, EPSILON)
-        });
+        let convs = shapes
+            .into_iter()
+            .zip(1..)
+            .map(|(shape, i)| tensors.conv_norm(&format!("{name}.conv{i}"), &format!("{name}.bn{i}"), shape, EPSILON));
         let convs = convs.collect::<Result<_, _>>()?;
         let mut change = None;
         if stride > 1 || inputs != outputs {

@@ -67,6 +67,16 @@ const DINOV2: Names = Names {
     transposed: false,
     offset: 0.0,
 };
+/// As newer versions of transformers have them.
+const DINOV2_NEWER: Names = Names {
+    qkv: &[
+        ("encoder.layer.#.attention.q_proj.weight", "encoder.layer.#.attention.q_proj.bias"),
+        ("encoder.layer.#.attention.k_proj.weight", "encoder.layer.#.attention.k_proj.bias"),
+        ("encoder.layer.#.attention.v_proj.weight", "encoder.layer.#.attention.v_proj.bias"),
+    ],
+    out: "encoder.layer.#.attention.o_proj",
+    ..DINOV2
+};
 const DINOV2_AUTHORS: Names = Names {
     class: "cls_token",
     positions: "pos_embed",
@@ -88,9 +98,18 @@ const CLIP: Names = Names {
     before: Some("vision_model.pre_layrnorm"),
     norms: ["vision_model.encoder.layers.#.layer_norm1", "vision_model.encoder.layers.#.layer_norm2"],
     qkv: &[
-        ("vision_model.encoder.layers.#.self_attn.q_proj.weight", "vision_model.encoder.layers.#.self_attn.q_proj.bias"),
-        ("vision_model.encoder.layers.#.self_attn.k_proj.weight", "vision_model.encoder.layers.#.self_attn.k_proj.bias"),
-        ("vision_model.encoder.layers.#.self_attn.v_proj.weight", "vision_model.encoder.layers.#.self_attn.v_proj.bias"),
+        (
+            "vision_model.encoder.layers.#.self_attn.q_proj.weight",
+            "vision_model.encoder.layers.#.self_attn.q_proj.bias",
+        ),
+        (
+            "vision_model.encoder.layers.#.self_attn.k_proj.weight",
+            "vision_model.encoder.layers.#.self_attn.k_proj.bias",
+        ),
+        (
+            "vision_model.encoder.layers.#.self_attn.v_proj.weight",
+            "vision_model.encoder.layers.#.self_attn.v_proj.bias",
+        ),
     ],
     out: "vision_model.encoder.layers.#.self_attn.out_proj",
     mlp: ["vision_model.encoder.layers.#.mlp.fc1", "vision_model.encoder.layers.#.mlp.fc2"],
@@ -243,15 +262,18 @@ impl Layer {
         let mixed = activation::softmax(scores, 3).matmul(part(2));
         let x = x + self.out.forward(mixed.swap_dims(1, 2).reshape([b, t, n]));
         let hidden = self.up.forward(self.norm2.forward(x.clone()));
-        let hidden =
-            if quick { hidden.clone() * activation::sigmoid(hidden.mul_scalar(1.702)) } else { activation::gelu(hidden) };
+        let hidden = if quick {
+            hidden.clone() * activation::sigmoid(hidden.mul_scalar(1.702))
+        } else {
+            activation::gelu(hidden)
+        };
         x + self.down.forward(hidden)
     }
 }
 
 fn names(tensors: &Tensors) -> Option<&'static Names> {
-    const KNOWN: [&Names; 4] = [&DINOV2, &DINOV2_AUTHORS, &CLIP, &CLIP_OPENAI];
-    KNOWN.into_iter().find(|names| tensors.has(names.class) && tensors.has(&format!("{}.weight", names.patch)))
+    const KNOWN: [&Names; 5] = [&DINOV2, &DINOV2_NEWER, &DINOV2_AUTHORS, &CLIP, &CLIP_OPENAI];
+    KNOWN.into_iter().find(|names| tensors.has(names.class) && tensors.has(&numbered(names.qkv[0].0, 0)))
 }
 
 fn numbered(name: &str, layer: usize) -> String {
