@@ -7,7 +7,8 @@
 //! | [`mod@frechet`] | Fréchet distance of features: how far generated pictures are from real ones |
 //! | [`mod@kid`] | the same by a kernel, without the bias of few pictures |
 //! | [`mod@prdc`] | precision, recall, density, coverage: is all of it real, is all that is real there |
-//! | [`features`] | the pretrained network behind these three |
+//! | [`features`] | the pretrained networks behind these three |
+//! | [`resize`] | how pictures are brought to a network's size |
 //! | [`mod@r_precision`] | is a picture's own caption the best among 100 |
 //! | [`contrast`] | the picture and text encoder behind it, trained on real pictures and captions |
 
@@ -22,12 +23,13 @@ mod linear_algebra;
 mod perturb;
 pub mod prdc;
 pub mod r_precision;
+pub mod resize;
 mod support;
 
 pub use attributes::{AttributeReport, score};
 pub use contrast::{ContrastEncoder, ContrastOptions};
 pub use error::{MetricsError, Result};
-pub use features::FeatureNetwork;
+pub use features::{FeatureNetwork, Preprocessing};
 pub use frechet::{Frechet, Moments, frechet};
 pub use judge::{Judge, JudgeOptions};
 pub use kid::{Kid, KidOptions, kid};

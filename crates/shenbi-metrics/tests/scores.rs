@@ -138,5 +138,5 @@ fn other_files_are_refused() {
     assert!(error(b"no").is_some_and(|error| error.contains("safetensors")));
     let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/scores.safetensors")).expect("file");
     let message = error(&bytes).expect("no network");
-    assert_eq!(message, "not torchvision's squeezenet1_0: tensor 'features.0.weight' is missing");
+    assert!(["no known network", "squeezenet1_0"].iter().all(|part| message.contains(part)), "{message}");
 }

@@ -1,11 +1,17 @@
 //! SqueezeNet and the resizer against PyTorch (fixtures/squeezenet.py).
 
+#[path = "common/formula.rs"]
+mod formula;
+
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use shenbi_models::backbone::{SqueezeNet, resize, squeezenet};
 use shenbi_nn::weights::{Named, Values, values};
-use shenbi_nn::{file, ops};
+
+use formula::picture;
+use shenbi_nn::file;
+use shenbi_nn::pool::{Pool, avg_pool2d, max_pool2d};
 
 fn read(path: &Path) -> Named {
     file::from_bytes(&std::fs::read(path).expect("readable")).expect("safetensors").0
@@ -15,33 +21,12 @@ fn fixture() -> Named {
     read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/squeezenet.safetensors")))
 }
 
-/// `n` numbers in [0, 1): SplitMix64 of FNV-1a of the name, and of the place, as in squeezenet.py.
-fn uniform(name: &str, n: usize) -> Vec<f64> {
-    let key = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    let draw = |i: u64| {
-        let z = i.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(key);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 24)
-    };
-    (1..=n as u64).map(draw).collect()
-}
-
-fn picture(name: &str, [c, h, w]: [usize; 3]) -> Vec<f32> {
-    uniform(name, c * h * w).into_iter().map(|draw| (draw * 256.0).floor() as f32).collect()
-}
-
 /// The network with the made-up weights.
 fn made_up() -> Named {
     let device = Device::flex();
     let mut named = SqueezeNet::new(&mut shenbi_nn::Init::zeros(&device)).to_named();
-    for (name, Values { shape, data }) in &mut named {
-        let draws = uniform(name, data.len());
-        let bound = (6.0 / shape.iter().skip(1).product::<usize>() as f64).sqrt();
-        let value = |draw: f64| if shape.len() > 1 { (2.0 * draw - 1.0) * bound } else { draw * 0.1 };
-        *data = draws.into_iter().map(|draw| value(draw) as f32).collect();
+    for (name, values) in &mut named {
+        *values = formula::weight(name, &values.shape, 2.0);
     }
     named
 }
@@ -99,14 +84,25 @@ fn agrees_with_pytorch_on_trained_weights() {
 
 #[test]
 fn pooling_agrees_with_burns() {
-    for (kernel, stride, h, w) in [(3, 2, 7, 8), (3, 2, 13, 6), (2, 2, 5, 1), (2, 3, 7, 8), (3, 1, 4, 9)] {
+    for (kernel, stride, h, w) in [(3, 2, 7, 8), (3, 2, 13, 6), (2, 2, 5, 2), (2, 3, 7, 8), (3, 1, 4, 9)] {
         let x = tensor(picture("pool", [2 * 5, h, w]), [2, 5, h, w]);
-        let burns = values(ops::max_pool2d(x.clone().autodiff(), kernel, stride));
-        assert_eq!(values(ops::max_pool2d(x, kernel, stride)), burns, "{kernel} {stride} {h}x{w}");
+        for padding in 0..=kernel / 2 {
+            let inside = Pool::new(kernel, stride).padded(padding);
+            for pool in [inside, inside.hanging_over()] {
+                let burns = values(max_pool2d(x.clone().autodiff(), pool));
+                assert_eq!(values(max_pool2d(x.clone(), pool)), burns, "{pool:?} {h}x{w}");
+            }
+            for zeros in [false, true] {
+                let burns = values(avg_pool2d(x.clone().autodiff(), inside, zeros));
+                let ours = values(avg_pool2d(x.clone(), inside, zeros));
+                assert_eq!(ours.shape, burns.shape, "{inside:?} {h}x{w}");
+                compare("mean", &ours.data, &burns.data);
+            }
+        }
     }
     let mut wrong = vec![1.0; 9];
     wrong[1] = f32::NAN;
-    assert!(values(ops::max_pool2d(tensor(wrong, [1, 1, 3, 3]), 3, 2)).data[0].is_nan());
+    assert!(values(max_pool2d(tensor(wrong, [1, 1, 3, 3]), Pool::new(3, 2))).data[0].is_nan());
 }
 
 #[test]

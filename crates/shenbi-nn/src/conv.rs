@@ -1,4 +1,4 @@
-//! Convolution layers with square kernels.
+//! Convolution layers.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -9,14 +9,14 @@ use crate::ops::{self, Stride};
 /// A convolution, as PyTorch's `Conv2d`.
 #[derive(Module, Debug)]
 pub struct Conv2d {
-    /// `[co, ci / groups, k, k]`
+    /// `[co, ci / groups, kh, kw]`
     pub weight: Param<Tensor<4>>,
     /// `[co]`
     pub bias: Option<Param<Tensor<1>>>,
     /// Pixels between two outputs.
     #[module(skip)]
     pub stride: usize,
-    /// Zeros added on each side.
+    /// Zeros added on each side, as [`Stride`] has it.
     #[module(skip)]
     pub padding: usize,
     /// Groups of channels, each of which sees its own inputs only.

@@ -1,9 +1,13 @@
-//! Named tensors as a safetensors file.
+//! Named tensors as a file: safetensors, read and written; PyTorch's files, read.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use crate::pth::{self, PthError};
 use crate::weights::{Named, Values};
 
 /// Why bytes are no such file.
@@ -13,8 +17,37 @@ pub enum FileError {
     #[error("{0}")]
     Safetensors(#[from] safetensors::SafeTensorError),
     /// A type of number that weights do not come in.
-    #[error("tensor '{0}' holds {1:?}, expected F32, F16 or BF16")]
+    #[error("tensor '{0}' holds {1:?}, expected F64, F32, F16, BF16 or integers")]
     Dtype(String, Dtype),
+    /// The system's reason.
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// A PyTorch file that is refused.
+    #[error("{0}")]
+    Pth(#[from] PthError),
+}
+
+/// What kind of file weights came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// safetensors
+    Safetensors,
+    /// What `torch.save` writes.
+    PyTorch,
+}
+
+/// The tensors in a file of either kind, told apart by its content, never by its name.
+///
+/// # Errors
+/// The file cannot be read, or is neither; as [`from_bytes`] and [`pth::open`].
+pub fn open(path: &Path) -> Result<(Named, Format), FileError> {
+    let mut start = Vec::new();
+    File::open(path)?.take(9).read_to_end(&mut start)?;
+    // A header's length, and the header: JSON.
+    if start.get(8).is_some_and(|byte| *byte != b'{') {
+        return Ok((pth::open(path)?, Format::PyTorch));
+    }
+    Ok((from_bytes(&std::fs::read(path)?)?.0, Format::Safetensors))
 }
 
 /// The file's bytes; half: values as f16.
@@ -52,12 +85,22 @@ pub fn from_bytes(bytes: &[u8]) -> Result<(Named, HashMap<String, String>), File
     for (name, view) in SafeTensors::deserialize(bytes)?.tensors() {
         let raw = view.data();
         let data: Vec<f32> = match view.dtype() {
-            Dtype::F32 => raw.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Dtype::F16 => raw.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            Dtype::BF16 => raw.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            Dtype::F32 => numbers(raw, f32::from_le_bytes),
+            Dtype::F16 => numbers(raw, |b| half::f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => numbers(raw, |b| half::bf16::from_le_bytes(b).to_f32()),
+            Dtype::F64 => numbers(raw, |b| f64::from_le_bytes(b) as f32),
+            // Counters, such as how many batches a norm has seen.
+            Dtype::I64 => numbers(raw, |b| i64::from_le_bytes(b) as f32),
+            Dtype::I32 => numbers(raw, |b| i32::from_le_bytes(b) as f32),
+            Dtype::U8 => numbers(raw, |[b]: [u8; 1]| f32::from(b)),
             other => return Err(FileError::Dtype(name, other)),
         };
         named.insert(name, Values { shape: view.shape().to_vec(), data });
     }
     Ok((named, metadata))
+}
+
+/// Little-endian numbers of `N` bytes each.
+pub(crate) fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
 }

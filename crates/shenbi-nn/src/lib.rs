@@ -13,6 +13,8 @@ pub mod linear;
 pub mod norm;
 pub mod ops;
 pub mod optim;
+pub mod pool;
+pub mod pth;
 pub mod spectral;
 pub mod tangent;
 pub mod transformer;

@@ -152,12 +152,15 @@ pub struct LayerNorm {
     pub weight: Param<Tensor<1>>,
     /// `[n]`
     pub bias: Param<Tensor<1>>,
+    /// Added to the variance.
+    #[module(skip)]
+    pub epsilon: f64,
 }
 
 impl LayerNorm {
     /// Scale one, shift zero.
     pub fn new(n: usize, init: &mut Init) -> Self {
-        Self { weight: init.constant([n], 1.0), bias: init.constant([n], 0.0) }
+        Self { weight: init.constant([n], 1.0), bias: init.constant([n], 0.0), epsilon: EPSILON }
     }
 
     /// # Shapes
@@ -165,6 +168,6 @@ impl LayerNorm {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let centred = x.clone() - x.mean_dim(2);
         let var = centred.clone().powi_scalar(2).mean_dim(2);
-        centred / var.add_scalar(EPSILON).sqrt() * self.weight.val().unsqueeze() + self.bias.val().unsqueeze()
+        centred / var.add_scalar(self.epsilon).sqrt() * self.weight.val().unsqueeze() + self.bias.val().unsqueeze()
     }
 }

@@ -3,19 +3,18 @@
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::module;
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 
 pub use crate::kernels::Filter;
 use crate::kernels::{AdamStep, After, Kernels, Normalize, Resize, activation_type};
-use crate::weights::values;
 
-fn on_cpu(device: Device) -> bool {
+pub(crate) fn on_cpu(device: Device) -> bool {
     matches!(device.without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// Whether something here could want a gradient.
-fn autodiff(device: &Device) -> bool {
+pub(crate) fn autodiff(device: &Device) -> bool {
     device.is_autodiff()
 }
 
@@ -31,10 +30,11 @@ pub use crate::kernels::Stride;
 /// leaky_relu(cross-correlation + bias), as PyTorch's `conv2d`; a slope of 1 is no activation.
 ///
 /// # Shapes
-/// x: `[b, ci, h, w]`, weight: `[co, ci / groups, k, k]`, bias: `[co]`.
+/// x: `[b, ci, h, w]`, weight: `[co, ci / groups, kh, kw]`, bias: `[co]`.
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: Stride, slope: f64) -> Tensor<4> {
     if !on_cpu(x.device()) {
-        let options = ConvOptions::new([stride.stride; 2], [stride.padding; 2], [1; 2], stride.groups);
+        let [_, _, kh, kw] = weight.dims();
+        let options = ConvOptions::new([stride.stride; 2], stride.zeros([kh, kw]), [1; 2], stride.groups);
         return leaky_relu(module::conv2d(x, weight, bias, options), slope);
     }
     conv2d_on_cpu(x, weight, bias, stride, slope, activation_type())
@@ -323,42 +323,4 @@ pub fn batch_norm_tangent(
     let y = leaky_relu(x * gamma + beta.unsqueeze(), slope);
     let dy = if slope == 1.0 { dy } else { leaky_relu_tangent(y.clone(), dy, slope) };
     (pictures(y), pictures(dy))
-}
-
-/// Max pooling with square windows, in f32, as PyTorch's `max_pool2d` with `ceil_mode`: the last windows may hang over
-/// the edge. With gradients, and elsewhere than on the CPU, by Burn.
-///
-/// # Shapes
-/// x: `[b, c, h, w]`, returns `[b, c, ⌈(h - kernel) / stride⌉ + 1, ⌈(w - kernel) / stride⌉ + 1]`.
-pub fn max_pool2d(x: Tensor<4>, kernel: usize, stride: usize) -> Tensor<4> {
-    let x = to_f32(x);
-    if on_cpu(x.device()) && !autodiff(&x.device()) {
-        return max_pool_on_cpu(x, kernel, stride);
-    }
-    let options = MaxPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_ceil_mode(true);
-    module::max_pool2d(x, options)
-}
-
-/// Channels-last, as pictures lie: Burn's takes ten times as long, and turns them over first.
-fn max_pool_on_cpu(x: Tensor<4>, kernel: usize, stride: usize) -> Tensor<4> {
-    let ([b, c, h, w], device) = (x.dims(), x.device());
-    // Every window begins inside.
-    let count = |side: usize| (side.saturating_sub(kernel).div_ceil(stride) + 1).min(side.div_ceil(stride));
-    let [rows, columns] = [h, w].map(count);
-    let x = values(x.permute([0, 2, 3, 1])).data; // [b, h, w, c]
-    let mut y = vec![f32::NEG_INFINITY; b * rows * columns * c];
-    for (row, y) in y.chunks_exact_mut(columns * c).enumerate() {
-        let (picture, top) = (row / rows, row % rows * stride);
-        for line in top..h.min(top + kernel) {
-            let x = &x[(picture * h + line) * w * c..][..w * c];
-            for (column, y) in y.chunks_exact_mut(c).enumerate() {
-                let left = column * stride;
-                for x in x[left * c..w.min(left + kernel) * c].chunks_exact(c) {
-                    // A NaN stays.
-                    y.iter_mut().zip(x).for_each(|(y, x)| *y = if *y >= *x || y.is_nan() { *y } else { *x });
-                }
-            }
-        }
-    }
-    Tensor::<4>::from_data(TensorData::new(y, [b, rows, columns, c]), &device).permute([0, 3, 1, 2])
 }

@@ -3,9 +3,22 @@
 //! A backbone is built from a file's named tensors and never trained here. Its weights, the size it wants and the way
 //! pictures are brought to that size all change a score, so all of them belong in the score's protocol.
 
+pub mod branches;
+pub mod googlenet;
+pub mod inception;
+pub mod load;
+pub mod residual;
 pub mod squeezenet;
+pub mod vgg;
+pub mod vit;
 
+pub use googlenet::GoogLeNet;
+pub use inception::InceptionV3;
+pub use load::Tensors;
+pub use residual::ResNet;
 pub use squeezenet::SqueezeNet;
+pub use vgg::Vgg16;
+pub use vit::Vit;
 
 /// What the protocol calls [`resize`].
 pub const RESIZER: &str = "bilinear-antialiased";

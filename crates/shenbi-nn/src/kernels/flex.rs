@@ -31,16 +31,16 @@ fn run<T>(result: Result<T, kernels::KernelError>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn geometry(x: [usize; 4], out_channels: usize, kernel: usize, stride: Stride) -> kernels::Conv2d {
+fn geometry(x: [usize; 4], out_channels: usize, kernel: [usize; 2], stride: Stride) -> kernels::Conv2d {
     kernels::Conv2d {
         batch: x[0],
         in_channels: x[1],
         out_channels,
         in_h: x[2],
         in_w: x[3],
-        kernel: [kernel; 2],
+        kernel,
         stride: [stride.stride; 2],
-        padding: [stride.padding; 2],
+        padding: stride.zeros(kernel),
         groups: stride.groups,
     }
 }
@@ -255,13 +255,13 @@ impl KernelGradients for Flex {
         dy: FlexTensor,
         dy_gate: Option<FlexTensor>,
         slope: f32,
-        kernel: usize,
+        kernel: [usize; 2],
         stride: Stride,
     ) -> FlexTensor {
         let (x, dy) = (Gradient::new(x, x_gate, slope), Gradient::new(dy, dy_gate, slope));
         let [_, co, _, _] = dy.dy.shape().dims();
         let g = geometry(x.dy.shape().dims(), co, kernel, stride);
-        let shape = [co, g.in_channels / g.groups, kernel, kernel];
+        let shape = [co, g.in_channels / g.groups, kernel[0], kernel[1]];
         let mut weight = buffer::<f32>(shape.iter().product());
         with_element!(x.dy.dtype(), X => with_element!(dy.dy.dtype(), Y => {
             run(kernels::conv2d_backward_weights(&g, x.input::<X>(), dy.input::<Y>(), &mut weight, precision()));
@@ -330,7 +330,7 @@ fn like<E: super::memory::Stored>(values: Vec<E>, of: &FlexTensor) -> FlexTensor
     if of.is_contiguous() { tensor(values, of.shape()) } else { pictures(values, of.shape().dims()) }
 }
 
-/// Pictures or a gradient through a convolution. x `[b, ci, h, w]`, weight `[co, ci, k, k]`.
+/// Pictures or a gradient through a convolution. x `[b, ci, h, w]`, weight `[co, ci, kh, kw]`.
 fn conv(
     x: Gradient,
     weight: FlexTensor,
@@ -340,8 +340,8 @@ fn conv(
     dtype: DType,
 ) -> FlexTensor {
     let (weight, bias) = (contiguous(weight), bias.map(contiguous));
-    let [co, _, k, _] = weight.shape().dims();
-    let g = geometry(x.dy.shape().dims(), co, k, stride);
+    let [co, _, kh, kw] = weight.shape().dims();
+    let g = geometry(x.dy.shape().dims(), co, [kh, kw], stride);
     let [h, w] = run(g.out_size());
     let (weight, bias) = (run(packed(&weight, &g, false)), bias.as_ref().map(elements));
     let y = with_element!(x.dy.dtype(), X => with_element!(dtype, Y => {
@@ -353,7 +353,7 @@ fn conv(
     y
 }
 
-/// The adjoint: dy `[b, co, h', w']`, weight `[co, ci, k, k]`, to `[b, ci, size]`.
+/// The adjoint: dy `[b, co, h', w']`, weight `[co, ci, kh, kw]`, to `[b, ci, size]`.
 fn transposed(
     dy: Gradient,
     weight: FlexTensor,
@@ -364,10 +364,10 @@ fn transposed(
     dtype: DType,
 ) -> FlexTensor {
     let (weight, bias) = (contiguous(weight), bias.map(contiguous));
-    let [co, ci, k, _] = weight.shape().dims();
+    let [co, ci, kh, kw] = weight.shape().dims();
     let [b, _, _, _] = dy.dy.shape().dims();
     let ci = ci * stride.groups;
-    let g = geometry([b, ci, h, w], co, k, stride);
+    let g = geometry([b, ci, h, w], co, [kh, kw], stride);
     let (weight, bias) = (run(packed(&weight, &g, true)), bias.as_ref().map(elements));
     let dx = with_element!(dy.dy.dtype(), Y => with_element!(dtype, X => {
         let mut dx = buffer::<X>(b * ci * h * w);

@@ -44,10 +44,17 @@ pub fn activation_type() -> DType {
 pub struct Stride {
     /// Pixels between two outputs.
     pub stride: usize,
-    /// Zeros on each side.
+    /// Zeros on each side; none in a direction in which a kernel that is not square has one pixel.
     pub padding: usize,
     /// Groups of channels.
     pub groups: usize,
+}
+
+impl Stride {
+    /// Zeros on each side, down and across, for a kernel of this height and width.
+    pub fn zeros(&self, kernel: [usize; 2]) -> [usize; 2] {
+        kernel.map(|side| if side == 1 && kernel != [1, 1] { 0 } else { self.padding })
+    }
 }
 
 /// What follows a convolution.
@@ -86,7 +93,7 @@ pub struct Resize {
 /// The operations. A `slope` is that of a LeakyReLU (1 for none) which is part of the operation.
 #[backend_extension(Flex, Autodiff)]
 pub trait Kernels: Backend {
-    /// x `[b, ci, h, w]`, weight `[co, ci / groups, k, k]`, bias `[co]`.
+    /// x `[b, ci, h, w]`, weight `[co, ci / groups, kh, kw]`, bias `[co]`.
     fn shenbi_conv2d(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -162,7 +169,7 @@ pub trait KernelGradients: Backend {
         stride: Stride,
         dtype: DType,
     ) -> FloatTensor<Self>;
-    /// The gradient of a convolution's weight: x `[b, ci, h, w]`, dy `[b, co, h', w']`, to `[co, ci / groups, k, k]`.
+    /// The gradient of a convolution's weight: x `[b, ci, h, w]`, dy `[b, co, h', w']`, to `[co, ci / groups, kernel]`.
     /// That of a transposed one is the same with the tensors exchanged. One of them has the gate.
     fn shenbi_conv2d_weights(
         x: FloatTensor<Self>,
@@ -170,7 +177,7 @@ pub trait KernelGradients: Backend {
         dy: FloatTensor<Self>,
         dy_gate: Option<FloatTensor<Self>>,
         slope: f32,
-        kernel: usize,
+        kernel: [usize; 2],
         stride: Stride,
     ) -> FloatTensor<Self>;
     /// Sum over all but the channels: `[b, c, h, w]` to `[c]`.
@@ -200,7 +207,7 @@ struct Kept<T> {
     /// The output, where an activation is part of it.
     gate: Option<T>,
     slope: f32,
-    kernel: usize,
+    kernel: [usize; 2],
     size: [usize; 2],
     stride: Stride,
     dtype: DType,
@@ -427,14 +434,14 @@ fn differentiable_conv<B: Backend + Kernels, C: CheckpointStrategy>(
     let (keep_x, keep_weight) = (weight.is_tracked(), x.is_tracked());
     let ((x, x_node), (weight, w_node), (bias, b_node)) = (x.into_parts(), weight.into_parts(), bias.into_parts());
     let [_, _, h, w] = x.shape().dims();
-    let [_, _, kernel, _] = weight.shape().dims();
+    let [_, _, kh, kw] = weight.shape().dims();
     let dtype = x.dtype();
     match backward.prepare::<C>([x_node, w_node, b_node]).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let (x_kept, weight) = (keep_x.then(|| x.clone()), (weight.clone(), keep_weight.then_some(weight)));
             let y = run(x, weight.0, bias);
             let gate = (slope != 1.0).then(|| y.clone());
-            let kept = Kept { x: x_kept, weight: weight.1, gate, slope, kernel, size: [h, w], stride, dtype };
+            let kept = Kept { x: x_kept, weight: weight.1, gate, slope, kernel: [kh, kw], size: [h, w], stride, dtype };
             prep.finish(kept, y)
         }
         OpsKind::UnTracked(prep) => prep.finish(run(x, weight, bias)),
