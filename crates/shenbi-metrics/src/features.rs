@@ -51,6 +51,11 @@ impl FeatureNetwork {
         squeezenet::FEATURES
     }
 
+    /// Classes, where the network is a classifier.
+    pub fn classes(&self) -> Option<usize> {
+        Some(squeezenet::CLASSES)
+    }
+
     /// The features of pictures of any size: grey becomes RGB, transparency is laid onto white. At the precision in force
     /// ([`shenbi_nn::kernels::precision`]): scores are made at f32.
     ///
@@ -60,21 +65,35 @@ impl FeatureNetwork {
     /// # Errors
     /// A picture is empty, or the features are no finite numbers.
     pub fn embed(&self, pictures: &[Picture]) -> Result<Vec<f32>> {
+        Ok(self.embed_with_logits(pictures)?.0)
+    }
+
+    /// The features, and class logits where the network is a classifier.
+    ///
+    /// # Shapes
+    /// returns `[pictures, dim]` and `[pictures, classes]`, row-major.
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    pub fn embed_with_logits(&self, pictures: &[Picture]) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
         let side = squeezenet::SIDE;
         let mut rows = Vec::with_capacity(pictures.len() * self.dim());
+        let mut logits = Vec::new();
         for pictures in pictures.chunks(BATCH) {
             let mut pixels = Vec::with_capacity(pictures.len() * 3 * side * side);
             for picture in pictures {
                 pixels.extend(squeezenet::prepare(&planes(picture)?, [picture.height, picture.width]));
             }
             let data = TensorData::new(pixels, [pictures.len(), 3, side, side]);
-            rows.extend(weights::values(self.network.features(Tensor::from_data(data, &self.device))).data);
+            let x = Tensor::from_data(data, &self.device);
+            rows.extend(weights::values(self.network.features(x.clone())).data);
+            logits.extend(weights::values(self.network.logits(x)).data);
         }
         if rows.iter().any(|value| !value.is_finite()) {
             let message = format!("{}'s features are no finite numbers: its weights are damaged", self.name());
             return Err(MetricsError::Metadata(message));
         }
-        Ok(rows)
+        Ok((rows, Some(logits)))
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use serde::Serialize;
 use shenbi_data::Source;
 use shenbi_data::loader::{Loader, LoaderOptions};
 use shenbi_models::model::Model;
@@ -26,6 +27,7 @@ use crate::error::RunError;
 use crate::guard::{Guard, Trouble};
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleError, Samples};
+use crate::scoring::{self, Best, Scoring};
 use crate::trainer::{Devices, Losses, Phase, Trainer};
 use crate::watch::{Meter, Watch};
 
@@ -60,6 +62,15 @@ pub enum Event<'a> {
         fitted: Fitted,
         /// Where from.
         from: &'a Path,
+    },
+    /// The model was scored.
+    Score {
+        /// The score's name.
+        name: &'a str,
+        /// The number.
+        value: f64,
+        /// Where the model is kept, if it is the best so far.
+        best: Option<PathBuf>,
     },
     /// A grid of samples was written.
     Sample(PathBuf),
@@ -168,6 +179,8 @@ pub struct Plan {
     pub devices: Devices,
     /// Threads that prepare batches; 0: as many as there are cores, at most 4.
     pub loader_threads: usize,
+    /// Scores of the model now and then. Their time is no time of training, and they change nothing in it.
+    pub scoring: Option<Scoring>,
 }
 
 /// Trains until the budget is spent or `stop` is set; the step in hand is always finished.
@@ -175,7 +188,8 @@ pub struct Plan {
 /// # Errors
 /// See [`TrainError`]. Whatever it is, the run folder's checkpoints are good.
 pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
-    let Plan { mut recipe, source, prompts, mut folder, resume, init_from, devices, loader_threads } = plan;
+    let Plan { mut recipe, source, prompts, mut folder, resume, init_from, devices, loader_threads, mut scoring } =
+        plan;
     let run = recipe.run().clone();
     let run = &run;
     check(run, source.as_ref())?;
@@ -260,6 +274,11 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
             on_event(Event::Sample(path.clone()));
             (sampled, last_sample) = (clock.seconds(), Some(path));
         }
+        if let Some(scoring) = scoring.as_mut().filter(|s| phase == Phase::Gan && s.is_due(images, run.batch as u64)) {
+            let asked = Instant::now();
+            score(scoring, &mut folder, trainer.as_ref(), images, now, on_event)?;
+            clock.without(asked.elapsed().as_secs_f64());
+        }
         if now - saved >= run.checkpoint_seconds {
             save(&mut folder, run, trainer.as_ref(), &loader, now, &mut watch, on_event)?;
             (saved, saved_step) = (clock.seconds(), Some(trainer.steps().all()));
@@ -286,6 +305,49 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
         last_sample,
         checkpoint: watch.good().cloned(),
     })
+}
+
+#[derive(Serialize)]
+struct ScoreLine {
+    step: u64,
+    images: u64,
+    seconds: f64,
+    #[serde(flatten)]
+    score: std::collections::BTreeMap<String, f64>,
+}
+
+/// Scores the model, and keeps it where it is the best so far.
+fn score(
+    scoring: &mut Scoring,
+    folder: &mut RunFolder,
+    trainer: &dyn Trainer,
+    images: u64,
+    seconds: f64,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<(), TrainError> {
+    let (model, step) = (trainer.model(), trainer.steps().all());
+    let found = (scoring.score)(&model)
+        .and_then(|value| if value.is_finite() { Ok(value) } else { Err(format!("it is {value}")) });
+    let value = match found {
+        Ok(value) => value,
+        Err(error) => {
+            on_event(Event::Warning(format!("no {}: {error}", scoring.name)));
+            return Ok(());
+        }
+    };
+    folder.scalar(&format!("score/{}", scoring.name), step, value as f32)?;
+    let score = [(scoring.name.clone(), value)].into();
+    folder.log(&ScoreLine { step, images, seconds: (seconds * 1000.0).round() / 1000.0, score })?;
+    let best = match scoring.best(folder.path(), step) {
+        Some(best) if best.value <= value => None,
+        _ => {
+            let (name, protocol) = (scoring.name.clone(), scoring.protocol.clone());
+            let bytes = model.to_bytes(true).map_err(|error| TrainError::Defect(error.to_string()))?;
+            Some(scoring::keep(folder.path(), &Best { name, protocol, value, step, images }, &bytes)?)
+        }
+    };
+    on_event(Event::Score { name: &scoring.name, value, best });
+    Ok(())
 }
 
 fn loader_options(run: &RunSettings, threads: usize) -> LoaderOptions {
