@@ -9,7 +9,6 @@ use serde::Serialize;
 use shenbi_data::rng;
 
 use crate::frechet::{Moments, Reference};
-use crate::numpy_random::RandomState;
 use crate::{MetricsError, Result};
 
 /// Numbers of pictures that are tried.
@@ -33,16 +32,7 @@ pub struct FrechetInfinity {
     pub warning: Option<String>,
 }
 
-/// Who chooses the pictures of a point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shuffle {
-    /// Our own streams.
-    Streams(u64),
-    /// The authors' way: NumPy's shuffles one after the other, of what the one before left.
-    Numpy(u32),
-}
-
-/// The distance of `rows` from `reference` at infinity. progress: points done so far.
+/// The distance of `rows` from `reference` at infinity. seed: which pictures each point has; progress: points done so far.
 ///
 /// # Shapes
 /// rows: `[n, dim]`, row-major.
@@ -52,7 +42,7 @@ pub enum Shuffle {
 pub fn frechet_infinity(
     reference: &Reference,
     rows: &[f32],
-    shuffle: Shuffle,
+    seed: u64,
     protocol: &str,
     mut progress: impl FnMut(usize),
 ) -> Result<FrechetInfinity> {
@@ -65,15 +55,9 @@ pub fn frechet_infinity(
         )));
     }
     let mut order: Vec<usize> = (0..n).collect();
-    let mut numpy = RandomState::new(if let Shuffle::Numpy(seed) = shuffle { seed } else { 0 });
     let (first, mut points) = (n / 10, Vec::with_capacity(POINTS));
     for point in 0..POINTS {
-        match shuffle {
-            Shuffle::Numpy(_) => order = numpy.permutation(n).into_iter().map(|place| order[place]).collect(),
-            Shuffle::Streams(seed) => {
-                rng::shuffle(&mut rng::stream(seed, "frechet-infinity", point as u64), &mut order);
-            }
-        }
+        rng::shuffle(&mut rng::stream(seed, "frechet-infinity", point as u64), &mut order);
         let count = first + (n - first) * point / (POINTS - 1);
         let mut moments = Moments::new(dim);
         for places in order[..count].chunks(256) {
@@ -90,11 +74,7 @@ pub fn frechet_infinity(
             10 * dim
         )
     });
-    let by = match shuffle {
-        Shuffle::Streams(seed) => format!("seed={seed}"),
-        Shuffle::Numpy(seed) => format!("numpy-{seed}"),
-    };
-    let protocol = format!("frechet-infinity-v1/{protocol}/n={first}..{n}/points={POINTS}/{by}");
+    let protocol = format!("frechet-infinity-v1/{protocol}/n={first}..{n}/points={POINTS}/seed={seed}");
     Ok(FrechetInfinity { protocol, distance, slope, fit, points, warning })
 }
 
@@ -138,14 +118,12 @@ mod tests {
         let reference = Reference::new(moments(&draws("a", 100_000)).gaussian().unwrap()).unwrap();
         let rows = draws("b", 4000);
         let at_n = reference.distance(&moments(&rows).gaussian().unwrap(), "").unwrap().distance;
-        for shuffle in [Shuffle::Streams(1), Shuffle::Numpy(1)] {
-            let found = frechet_infinity(&reference, &rows, shuffle, "test", |_| ()).unwrap();
-            assert!(found.points.len() == 15 && found.points[0].0 == 400 && found.points[14].0 == 4000);
-            assert!((found.points[14].1 - at_n).abs() < 1e-9 && found.slope > 0.0 && found.fit > 0.9, "{found:?}");
-            // Both sides are of one distribution: the distance is 0.
-            assert!(found.distance.abs() < 0.25 * at_n, "{} {}", found.distance, at_n);
-            assert!(found.warning.is_none());
-        }
-        assert!(frechet_infinity(&reference, &rows[..100 * dim], Shuffle::Streams(1), "t", |_| ()).is_err());
+        let found = frechet_infinity(&reference, &rows, 1, "test", |_| ()).unwrap();
+        assert!(found.points.len() == 15 && found.points[0].0 == 400 && found.points[14].0 == 4000);
+        assert!((found.points[14].1 - at_n).abs() < 1e-9 && found.slope > 0.0 && found.fit > 0.9, "{found:?}");
+        // Both sides are of one distribution: the distance is 0.
+        assert!(found.distance.abs() < 0.25 * at_n, "{} {}", found.distance, at_n);
+        assert!(found.warning.is_none());
+        assert!(frechet_infinity(&reference, &rows[..100 * dim], 1, "t", |_| ()).is_err());
     }
 }

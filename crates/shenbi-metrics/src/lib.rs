@@ -55,7 +55,7 @@ pub use contrast::{ContrastEncoder, ContrastOptions};
 pub use error::{MetricsError, Result};
 pub use features::FeatureNetwork;
 pub use frechet::{Frechet, Gaussian, Moments, Reference, frechet};
-pub use frechet_infinity::{FrechetInfinity, Shuffle, frechet_infinity};
+pub use frechet_infinity::{FrechetInfinity, frechet_infinity};
 pub use inception_score::{InceptionScore, Order, inception_score};
 pub use judge::{Judge, JudgeOptions};
 pub use kid::{Draw, Kid, KidOptions, kid};

@@ -3,6 +3,7 @@
 //! What a score is, the caller knows: this crate only asks for it every so many pictures, writes it to the log and to
 //! TensorBoard, and keeps the model with the lowest one as `best.safetensors` in the run folder, with `best.json` beside it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,8 @@ use shenbi_models::model::Model;
 
 use crate::atomic::write_atomic;
 use crate::error::{Result, RunError};
+use crate::run_folder::RunFolder;
+use crate::session::{Event, TrainError};
 
 /// The model with the lowest score.
 pub const BEST: &str = "best.safetensors";
@@ -45,6 +48,16 @@ pub struct Best {
     pub images: u64,
 }
 
+/// A line of the log.
+#[derive(Serialize)]
+struct Line<'a> {
+    step: u64,
+    images: u64,
+    seconds: f64,
+    #[serde(flatten)]
+    score: BTreeMap<&'a str, f64>,
+}
+
 impl Scoring {
     /// Whether a step that ends after `images` pictures, `batch` of them its own, is one to score after.
     pub(crate) fn is_due(&self, images: u64, batch: u64) -> bool {
@@ -52,15 +65,48 @@ impl Scoring {
         images / every > images.saturating_sub(batch) / every
     }
 
+    /// Scores `model`, which has seen `step` steps and `images` pictures, and keeps it where it is the best so far.
+    pub(crate) fn ask(
+        &mut self,
+        folder: &mut RunFolder,
+        model: &Model,
+        [step, images]: [u64; 2],
+        seconds: f64,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> std::result::Result<(), TrainError> {
+        let found = (self.score)(model)
+            .and_then(|value| if value.is_finite() { Ok(value) } else { Err(format!("it is {value}")) });
+        let value = match found {
+            Ok(value) => value,
+            Err(error) => {
+                on_event(Event::Warning(format!("no {}: {error}", self.name)));
+                return Ok(());
+            }
+        };
+        folder.scalar(&format!("score/{}", self.name), step, value as f32)?;
+        let score = BTreeMap::from([(self.name.as_str(), value)]);
+        folder.log(&Line { step, images, seconds: (seconds * 1000.0).round() / 1000.0, score })?;
+        let best = match self.best(folder.path(), step) {
+            Some(best) if best.value <= value => None,
+            _ => {
+                let (name, protocol) = (self.name.clone(), self.protocol.clone());
+                let bytes = model.to_bytes(true).map_err(|error| TrainError::Defect(error.to_string()))?;
+                Some(keep(folder.path(), &Best { name, protocol, value, step, images }, &bytes)?)
+            }
+        };
+        on_event(Event::Score { name: &self.name, value, best });
+        Ok(())
+    }
+
     /// The best score that the run folder holds, if it is of this protocol and not later than `step`.
-    pub(crate) fn best(&self, run: &Path, step: u64) -> Option<Best> {
+    fn best(&self, run: &Path, step: u64) -> Option<Best> {
         let best: Best = serde_json::from_slice(&std::fs::read(run.join(BEST_JSON)).ok()?).ok()?;
         (best.protocol == self.protocol && best.step <= step).then_some(best)
     }
 }
 
 /// Keeps `model` (the bytes of its file) as the best one.
-pub(crate) fn keep(run: &Path, best: &Best, model: &[u8]) -> Result<PathBuf> {
+fn keep(run: &Path, best: &Best, model: &[u8]) -> Result<PathBuf> {
     let path = run.join(BEST_JSON);
     let json = serde_json::to_vec(best).map_err(|error| RunError::encode(&path, &error))?;
     write_atomic(&run.join(BEST), model)?;

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use serde::Serialize;
 use shenbi_data::Source;
 use shenbi_data::loader::{Loader, LoaderOptions};
 use shenbi_models::model::Model;
@@ -27,7 +26,7 @@ use crate::error::RunError;
 use crate::guard::{Guard, Trouble};
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleError, Samples};
-use crate::scoring::{self, Best, Scoring};
+use crate::scoring::Scoring;
 use crate::trainer::{Devices, Losses, Phase, Trainer};
 use crate::watch::{Meter, Watch};
 
@@ -276,7 +275,7 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
         }
         if let Some(scoring) = scoring.as_mut().filter(|s| phase == Phase::Gan && s.is_due(images, run.batch as u64)) {
             let asked = Instant::now();
-            score(scoring, &mut folder, trainer.as_ref(), images, now, on_event)?;
+            scoring.ask(&mut folder, &trainer.model(), [trainer.steps().all(), images], now, on_event)?;
             clock.without(asked.elapsed().as_secs_f64());
         }
         if now - saved >= run.checkpoint_seconds {
@@ -305,49 +304,6 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
         last_sample,
         checkpoint: watch.good().cloned(),
     })
-}
-
-#[derive(Serialize)]
-struct ScoreLine {
-    step: u64,
-    images: u64,
-    seconds: f64,
-    #[serde(flatten)]
-    score: std::collections::BTreeMap<String, f64>,
-}
-
-/// Scores the model, and keeps it where it is the best so far.
-fn score(
-    scoring: &mut Scoring,
-    folder: &mut RunFolder,
-    trainer: &dyn Trainer,
-    images: u64,
-    seconds: f64,
-    on_event: &mut dyn FnMut(Event<'_>),
-) -> Result<(), TrainError> {
-    let (model, step) = (trainer.model(), trainer.steps().all());
-    let found = (scoring.score)(&model)
-        .and_then(|value| if value.is_finite() { Ok(value) } else { Err(format!("it is {value}")) });
-    let value = match found {
-        Ok(value) => value,
-        Err(error) => {
-            on_event(Event::Warning(format!("no {}: {error}", scoring.name)));
-            return Ok(());
-        }
-    };
-    folder.scalar(&format!("score/{}", scoring.name), step, value as f32)?;
-    let score = [(scoring.name.clone(), value)].into();
-    folder.log(&ScoreLine { step, images, seconds: (seconds * 1000.0).round() / 1000.0, score })?;
-    let best = match scoring.best(folder.path(), step) {
-        Some(best) if best.value <= value => None,
-        _ => {
-            let (name, protocol) = (scoring.name.clone(), scoring.protocol.clone());
-            let bytes = model.to_bytes(true).map_err(|error| TrainError::Defect(error.to_string()))?;
-            Some(scoring::keep(folder.path(), &Best { name, protocol, value, step, images }, &bytes)?)
-        }
-    };
-    on_event(Event::Score { name: &scoring.name, value, best });
-    Ok(())
 }
 
 fn loader_options(run: &RunSettings, threads: usize) -> LoaderOptions {

@@ -38,7 +38,7 @@ Examples:
 On scenes: attribute accuracy, by a classifier trained on real scenes, for combinations of shape and colour that were
 trained on and for those held out; only captions that name the background are painted. On a folder: R-precision, the share of pictures whose own caption is the best of 100,
 by an encoder that is trained on the folder first (slow; --encoder keeps it), for painted and for real pictures.
-A model without sentences, or a folder of pictures (--images): the scores of --metrics against --data, on the features of
+A model without sentences, a folder of pictures (--images), or any model with --features: the scores of --metrics against --data, on the features of
 a network (--features: torchvision's squeezenet1_0 as safetensors, or a classifier of 'shenbi data classifier'). Equal
 numbers of pictures on both sides compare best; more pictures than features (512), or the Fréchet distance says little.
 Each score's protocol is printed: numbers of different protocols do not compare. docs/metrics.md says what each means.";
@@ -159,16 +159,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(images) => pictures::of_folder(&args, images, &device)?,
         None => match model::load(name, &device)? {
             Model::Image(model) => pictures::of_model(&args, &model, &device)?,
-            Model::Painter(_) if args.features.is_some() => {
-                return Err(Failure::usage(
-                    "--features: a model of sentences is scored by what it was asked for; paint a folder with \
-                     'shenbi generate' and give that as --images",
-                ));
-            }
+            Model::Painter(painter) if args.features.is_some() => pictures::of_painter(&args, &painter, &device)?,
             Model::Painter(_) if !args.metrics.is_empty() || args.compat.is_some() || args.held_out.is_some() => {
                 return Err(Failure::usage(
-                    "--metrics, --compat and --held-out are for pictures without sentences: give a model of pictures, \
-                     or --images",
+                    "--metrics, --compat and --held-out are for pictures as such: also give --features, the network that \
+                     looks at them",
                 ));
             }
             Model::Painter(painter) => sentences::rows(&args, &painter, &device)?,

@@ -22,7 +22,14 @@ fn scores_the_built_in_model() {
     assert!(folder.path().join("s.png").exists());
     run(folder.path(), "evaluate --level many").bad(2, &["many", "one, two or mixed"]);
     run(folder.path(), "evaluate --data nowhere").bad(1, &["nowhere"]);
-    run(folder.path(), "evaluate --features f.safetensors").bad(2, &["--features", "--images"]);
+    run(folder.path(), "evaluate --features f.safetensors").bad(1, &["--features f.safetensors"]);
+    run(folder.path(), "evaluate --metrics fid").bad(2, &["--metrics", "--features"]);
+    // As pictures, against the scenes whose captions were painted.
+    write_features(&folder.path().join("f.safetensors"));
+    let json = run(folder.path(), "evaluate --features f.safetensors -n 6 --metrics fid,prdc --json").good().json();
+    let protocol = json["rows"][0]["pictures"]["frechet"]["protocol"].as_str().unwrap();
+    assert!(protocol.contains("/64x64x3/painted-of-captions/seed=1/reference=scenes-mixed:"), "{protocol}");
+    run(folder.path(), "evaluate --features f.safetensors --metrics cas").bad(2, &["cas", "sentences"]);
 }
 
 /// A feature network with random weights, under torchvision's names.
@@ -103,7 +110,6 @@ fn every_score_has_its_line_and_its_protocol() {
     bad("--images made --data data --features f.safetensors --metrics intra", 2, &["classes"]);
     bad("--images made --data data --features f.safetensors --metrics cas", 2, &["--model"]);
     bad("--images made --data data --features f.safetensors --held-out test", 2, &["memorisation"]);
-    bad("--metrics fid", 2, &["--metrics", "--images"]);
     fs::create_dir(folder.join("other")).unwrap();
     fs::copy(folder.join("data/1.png"), folder.join("other/alone.png")).unwrap();
     bad("--images other --data data --metrics pairs", 1, &["'alone'"]);
@@ -233,7 +239,10 @@ fn a_run_is_scored_while_it_trains() {
     run(folder, "generate --model run/best.safetensors -n 2 --out painted").good();
     // The same run without scores has the same weights.
     run(folder, &format!("train {small} --kimg 0.08 --out plain")).good();
-    let weights = |run: &str| fs::read(folder.join(run).join("checkpoints/00000010/state.safetensors")).unwrap();
+    let weights = |run: &str| {
+        let bytes = fs::read(folder.join(run).join("checkpoints/00000010/state.safetensors")).unwrap();
+        file::from_bytes(&bytes).unwrap().0
+    };
     assert!(weights("run") == weights("plain"));
     run(folder, &format!("train --resume run --kimg 0.12 {scored}")).good();
     assert!(best()["value"].as_f64().unwrap() <= scores[0].min(scores[1]));

@@ -68,14 +68,6 @@ struct Report {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let [train, test] = open(args)?;
-    if train.classes().len() < 2 {
-        let found = train.classes().len();
-        let message = format!(
-            "--data {}: {found} classes; give a folder with a folder for each of two or more classes",
-            args.data.display()
-        );
-        return Err(Failure::usage(message));
-    }
     let counts = [train.len().unwrap_or(0), test.len().unwrap_or(0)];
     let classes = train.classes().len();
     let options =
@@ -103,7 +95,15 @@ fn open(args: &Args) -> Result<[Arc<dyn Source>; 2], Failure> {
     if !path.exists() {
         return Err(Failure::Failed(format!("--data {}: no such folder or archive", path.display())));
     }
+    let check = |source: &dyn Source| match source.classes().len() {
+        found @ 0..2 => Err(Failure::usage(format!(
+            "--data {}: {found} classes; give a folder with a folder for each of two or more classes",
+            path.display()
+        ))),
+        _ => Ok(()),
+    };
     let parts = |source: Arc<dyn Source>| -> Result<[Arc<dyn Source>; 2], Failure> {
+        check(source.as_ref())?;
         let [train, test] = Part::split(&source, EVERY).map_err(failed)?;
         Ok([Arc::new(train), Arc::new(test)])
     };
@@ -121,7 +121,10 @@ fn open(args: &Args) -> Result<[Arc<dyn Source>; 2], Failure> {
         Ok((train, test))
     });
     match splits {
-        Ok((train, test)) => Ok([Arc::new(train), Arc::new(test)]),
+        Ok((train, test)) => {
+            check(&train)?;
+            Ok([Arc::new(train), Arc::new(test)])
+        }
         Err(_) => parts(Arc::new(folder(path, None, None)?)),
     }
 }

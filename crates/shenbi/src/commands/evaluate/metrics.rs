@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use shenbi_metrics::{Draw, KidOptions, Order, Shuffle};
+use shenbi_metrics::{Draw, KidOptions, Order};
 
 use super::Args;
 use crate::failure::Failure;
@@ -145,9 +145,4 @@ pub fn order(args: &Args) -> Order {
         Some(Compat::TorchFidelity) => Order::Numpy(2020),
         _ => Order::Shuffled(args.seed),
     }
-}
-
-/// Who chooses the pictures of the points of the extrapolation.
-pub fn shuffle(args: &Args) -> Shuffle {
-    Shuffle::Streams(args.seed)
 }

@@ -149,7 +149,7 @@ impl PictureScores {
 
 /// An interval behind a number; nothing where there is none.
 fn between(interval: Option<Interval>) -> String {
-    interval.map_or_else(String::new, |Interval { low, high, .. }| format!(" [{}, {}]", short(low), short(high)))
+    interval.map_or_else(String::new, |Interval { low, high, .. }| format!(" [{low:.3}, {high:.3}]"))
 }
 
 /// Five digits: how large the kernel's values are depends on the network.

@@ -11,12 +11,13 @@ use burn::tensor::Device;
 use shenbi_metrics::prdc::{NEIGHBOURS, with_intervals};
 use shenbi_metrics::{Reference, frechet_infinity, inception_score, intra_class, kid, memorisation, mmd};
 use shenbi_models::image::ImageModel;
+use shenbi_models::text_to_image::painter::Painter;
 
 use super::metrics::{self, Metric};
 use super::network::{Network, check_network, open_features};
 use super::picture_scores::PictureScores;
 use super::reference::{keep, open_reference, protocol};
-use super::sets::{self, Generated, Set};
+use super::sets::{self, Generated, Painted, Set, Sourced};
 use super::side::{self, Keep, Side};
 use super::{Args, Row, Scores, failed, pairs, sheet, taught};
 use crate::data_source::SCENES;
@@ -38,11 +39,28 @@ pub fn of_model(args: &Args, model: &ImageModel, device: &Device) -> Result<Vec<
         return Err(Failure::usage("--metrics pairs: a model's pictures have no partners; give two folders"));
     }
     let made = Generated { model, seed: args.seed };
-    let mut scores = compare(args, &chosen, "generated", &made, device)?;
+    let mut scores = PictureScores::default();
+    if chosen.iter().any(|metric| metric.needs_network()) {
+        scores = compare(args, &chosen, "generated", &made, None, device)?;
+    }
     if chosen.contains(&Metric::ClassificationAccuracy) {
         scores.classification_accuracy = Some(taught::taught(args, &made, device)?);
     }
     finish("generated", scores)
+}
+
+/// The scores of what a painter makes of the data's captions, as pictures: whether they show them is asked elsewhere.
+pub fn of_painter(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, Failure> {
+    let chosen = metrics::chosen(args)?;
+    if let Some(metric) = chosen.iter().find(|metric| !metric.needs_network() || **metric == Metric::IntraClass) {
+        let message = format!("--metrics {}: not for a model of sentences", metric.name());
+        return Err(Failure::usage(message));
+    }
+    check_network(args)?;
+    let (source, name) = sets::captioned(args, painter)?;
+    let data = Sourced { source: source.clone(), name: name.clone() };
+    let made = Painted { painter, source, name, seed: args.seed };
+    finish("painted", compare(args, &chosen, "painted", &made, Some(Box::new(data)), device)?)
 }
 
 /// The scores of a folder.
@@ -62,7 +80,7 @@ pub fn of_folder(args: &Args, images: &Path, device: &Device) -> Result<Vec<Row>
     if chosen.iter().any(|metric| metric.needs_network()) {
         check_network(args)?;
         let set = sets::images(images, args.compat.is_some())?;
-        scores = compare(args, &chosen, "images", set.as_ref(), device)?;
+        scores = compare(args, &chosen, "images", set.as_ref(), None, device)?;
     }
     if chosen.contains(&Metric::Pairs) {
         scores.pairs = Some(pairs::pairs(images, Path::new(&args.data), args.number.unwrap_or(u64::MAX))?);
@@ -94,12 +112,13 @@ pub fn look(args: &Args, set: &dyn Set, network: &Network, keep: Keep, what: &st
     Ok(side)
 }
 
-/// The scores of `set` on the features of a network.
+/// The scores of `set` on the features of a network. given: what to compare with, if it is open already.
 fn compare(
     args: &Args,
     chosen: &[Metric],
     what: &str,
     set: &dyn Set,
+    given: Option<Box<dyn Set>>,
     device: &Device,
 ) -> Result<PictureScores, Failure> {
     let network = open_features(args, device)?;
@@ -114,6 +133,7 @@ fn compare(
     let saved = args.reference.as_ref().map(|path| open_reference(path, &ours, &network)).transpose()?;
     let alone = chosen == [Metric::InceptionScore];
     let data = match &saved {
+        None if !alone && given.is_some() => given,
         None if !alone => Some(sets::data(args, set.shape(), &args.split, args.compat.is_some())?),
         _ => None,
     };
@@ -214,7 +234,7 @@ fn distances(
     }
     if chosen.contains(&Metric::FidInfinity) {
         let bar = Bar::new("points", 15);
-        let found = frechet_infinity(reference, &side.features, metrics::shuffle(args), of, |done| bar.at(done as u64));
+        let found = frechet_infinity(reference, &side.features, args.seed, of, |done| bar.at(done as u64));
         scores.frechet_infinity = Some(found.map_err(failed)?);
     }
     Ok(())

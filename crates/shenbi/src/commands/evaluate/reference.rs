@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use serde::Serialize;
 use shenbi_data::decode;
 use shenbi_metrics::{Protocol, Saved};
 
@@ -19,7 +20,22 @@ pub fn save_reference(args: &Args, path: &Path, device: &Device) -> Result<(), F
     let network = open_features(args, device)?;
     let set = sets::data(args, None, &args.split, args.compat.is_some())?;
     let side = look(args, set.as_ref(), &network, Keep::default(), "data")?;
-    keep(path, &protocol(&network, set.as_ref()), set.as_ref(), &side)
+    let protocol = protocol(&network, set.as_ref());
+    keep(path, &protocol, set.as_ref(), &side)?;
+    if !args.json {
+        return Ok(());
+    }
+    let set = format!("{}:{}", set.name(), side.hash);
+    output::json(&Kept { reference: path, protocol, set, n: side.moments.count() })
+}
+
+/// What was kept, for scripts.
+#[derive(Serialize)]
+struct Kept<'a> {
+    reference: &'a Path,
+    protocol: Protocol,
+    set: String,
+    n: usize,
 }
 
 /// Keeps a side's statistics in a file.

@@ -8,6 +8,7 @@ use shenbi_data::mnist::Mnist;
 use shenbi_data::scenes::{Scenes, ScenesOptions, Split};
 use shenbi_data::{DataError, Picture, Source, convert, decode};
 use shenbi_models::image::ImageModel;
+use shenbi_models::text_to_image::painter::Painter;
 use shenbi_nn::weights;
 use shenbi_train::samples::noise;
 
@@ -72,6 +73,48 @@ impl Set for Generated<'_> {
         let pictures = floats.chunks_exact(channels * size * size);
         let pictures = pictures.map(|floats| convert::from_floats(floats, channels, size, size));
         pictures.zip(of_classes).map(|(picture, class)| Ok((picture, (classes > 0).then_some(class)))).collect()
+    }
+}
+
+/// What a painter makes of the captions of a data set; a picture's captions take turns.
+pub struct Painted<'a> {
+    pub painter: &'a Painter,
+    pub source: Arc<dyn Source>,
+    pub name: String,
+    pub seed: u64,
+}
+
+impl Set for Painted<'_> {
+    fn name(&self) -> String {
+        format!("painted-of-captions/seed={}", self.seed)
+    }
+
+    fn count(&self) -> Option<u64> {
+        self.source.len()
+    }
+
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+
+    fn shape(&self) -> Option<[usize; 3]> {
+        let network = &self.painter.config.network;
+        let [height, width] = network.size();
+        Some([height, width, network.channels()])
+    }
+
+    fn get(&self, places: &[u64]) -> Vec<Result<Labelled, DataError>> {
+        let [h, w, c] = self.shape().unwrap_or_default();
+        let dim = self.painter.config.network.noise();
+        let one = |place: &u64| {
+            let captions = self.source.captions(*place)?;
+            let turn = (*place % captions.len().max(1) as u64) as usize;
+            let prompt = captions.into_iter().nth(turn).unwrap_or_default();
+            let floats = self.painter.paint(&[prompt], noise(self.seed, "evaluate", *place, dim));
+            let floats = floats.map_err(|error| DataError::file(&self.name, error.to_string()))?;
+            Ok((convert::from_floats(&weights::values(floats).data, c, h, w), None))
+        };
+        places.iter().map(one).collect()
     }
 }
 
@@ -179,6 +222,33 @@ pub fn images(path: &Path, as_they_are: bool) -> Result<Box<dyn Set>, Failure> {
     let shape = [size[0], size[1], Source::channels(&folder)];
     let (folder, _) = open_folder("--images", path, Some(shape), None)?;
     Ok(Box::new(Sourced { source: Arc::new(folder), name }))
+}
+
+/// The captioned data of a painter's pictures, and what to call it.
+pub fn captioned(args: &Args, painter: &Painter) -> Result<(Arc<dyn Source>, String), Failure> {
+    let network = &painter.config.network;
+    let ([height, width], channels) = (network.size(), network.channels());
+    if args.data == SCENES
+        && let Ok(scenes) = source(args, Some([height, width, channels]), &args.split)?
+    {
+        return Ok(scenes);
+    }
+    let open = |split: Option<&str>| {
+        let options = FolderOptions {
+            size: network.size(),
+            channels: Some(channels),
+            caption_columns: args.caption_columns.clone(),
+            split: split.map(str::to_string),
+            ..FolderOptions::default()
+        };
+        Folder::open(Path::new(&args.data), &options)
+    };
+    let (folder, split) = match open(Some(&args.split)) {
+        Ok(folder) => (folder, args.split.as_str()),
+        Err(_) if args.split == "train" => (open(None)?, "all"),
+        Err(error) => return Err(error.into()),
+    };
+    Ok((Arc::new(folder), format!("{}:{split}", args.data)))
 }
 
 /// The data at a shape (of its own first picture where there is none), or as it is. split: only its pictures.
