@@ -5,24 +5,28 @@
 //!
 //! On the features of the Inception network of the paper it is called FID; on others it is not.
 //!
-//! The trace of the square root is the sum of the square roots of the eigenvalues of C₁^½ C₂ C₁^½, which is symmetric and
-//! has no negative ones: nothing complex appears, and covariances may be singular. What rounding leaves below zero, or
-//! within rounding of it, counts as zero. Means and covariances (divided by n - 1) are gathered in f64 while pictures go by.
+//! The trace of the square root is the sum of the square roots of the eigenvalues of H C₂ Hᵀ, where Hᵀ H = C₁ (Cholesky
+//! with pivots): these are the eigenvalues of C₁ C₂, of a symmetric matrix that has no negative ones. So nothing complex
+//! appears, and covariances may be singular: H has as many rows as C₁ has rank. What rounding leaves below zero, or within
+//! rounding of it, counts as zero. Means and covariances (divided by n - 1) are gathered in f64 while pictures go by.
 
 use serde::Serialize;
 
-use crate::linear_algebra::{Symmetric, against};
+use crate::bootstrap::{Interval, bootstrap};
+use crate::linear_algebra::{against, eigenvalues, factor, transposed};
 use crate::{MetricsError, Result};
 
 /// Rows that are added at once.
-const BLOCK: usize = 64;
+const BLOCK: usize = 256;
+/// Features from which on products of matrices are faster than sums in place.
+const WIDE: usize = 128;
 
 /// Mean and covariance of rows that need not be kept.
 #[derive(Clone, Debug)]
 pub struct Moments {
     n: usize,
     mean: Vec<f64>,
-    /// Sum of (x - mean)(x - mean)ᵀ, `[dim, dim]`; below the diagonal it is zero.
+    /// Sum of (x - mean)(x - mean)ᵀ, `[dim, dim]`.
     scatter: Vec<f64>,
 }
 
@@ -48,12 +52,12 @@ impl Moments {
             return Err(MetricsError::Setting("features that are no finite numbers".to_string()));
         }
         for block in rows.chunks(BLOCK * dim) {
-            self.add_block(block);
+            self.add_block(block)?;
         }
         Ok(())
     }
 
-    fn add_block(&mut self, block: &[f32]) {
+    fn add_block(&mut self, block: &[f32]) -> Result<()> {
         let dim = self.mean.len();
         let count = block.len() / dim;
         let mut mean = vec![0.0; dim];
@@ -67,16 +71,23 @@ impl Moments {
         let mut centred: Vec<f64> =
             block.chunks_exact(dim).flat_map(|row| row.iter().zip(&mean).map(|(v, m)| f64::from(*v) - m)).collect();
         centred.extend(mean.iter().zip(&self.mean).map(|(new, old)| (new - old) * weight));
-        for (i, sums) in self.scatter.chunks_exact_mut(dim).enumerate() {
-            for row in centred.chunks_exact(dim) {
-                let value = row[i];
-                sums[i..].iter_mut().zip(&row[i..]).for_each(|(sum, other)| *sum += value * other);
+        if dim >= WIDE {
+            let columns = transposed(&centred, dim); // [dim, count + 1]
+            let products = against(&columns, &columns, count + 1)?;
+            self.scatter.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+        } else {
+            for (i, sums) in self.scatter.chunks_exact_mut(dim).enumerate() {
+                for row in centred.chunks_exact(dim) {
+                    let value = row[i];
+                    sums.iter_mut().zip(row).for_each(|(sum, other)| *sum += value * other);
+                }
             }
         }
         for (old, new) in self.mean.iter_mut().zip(&mean) {
             *old += (new - *old) * count as f64 / total;
         }
         self.n += count;
+        Ok(())
     }
 
     /// Rows so far.
@@ -97,10 +108,27 @@ impl Moments {
         if self.n < 2 {
             return Err(MetricsError::Setting(format!("a covariance needs two pictures: {} found", self.n)));
         }
-        let dim = self.mean.len();
-        let entry = |i: usize, j: usize| self.scatter[i.min(j) * dim + i.max(j)] / (self.n - 1) as f64;
-        Ok((0..dim).flat_map(|i| (0..dim).map(move |j| entry(i, j))).collect())
+        Ok(self.scatter.iter().map(|sum| sum / (self.n - 1) as f64).collect())
     }
+
+    /// What the distance compares.
+    ///
+    /// # Errors
+    /// As [`Self::covariance`].
+    pub fn gaussian(&self) -> Result<Gaussian> {
+        Ok(Gaussian { n: Some(self.n), mean: self.mean.clone(), covariance: self.covariance()? })
+    }
+}
+
+/// A normal distribution: what the distance knows of a set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gaussian {
+    /// Pictures it was made from; nothing where a file does not say.
+    pub n: Option<usize>,
+    /// `[dim]`
+    pub mean: Vec<f64>,
+    /// `[dim, dim]`
+    pub covariance: Vec<f64>,
 }
 
 /// How far two sets of pictures are from each other; 0 is best.
@@ -112,11 +140,14 @@ pub struct Frechet {
     pub distance: f64,
     /// Its part |m₁ - m₂|².
     pub of_means: f64,
-    /// Pictures of each side.
-    pub n: [usize; 2],
+    /// Pictures of each side; nothing where a file of statistics does not say.
+    pub n: [Option<usize>; 2],
     /// Why the number says little, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// How far it would be from itself on other pictures of the same kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
 }
 
 /// The distance. protocol: what the features are, and of which pictures.
@@ -124,36 +155,95 @@ pub struct Frechet {
 /// # Errors
 /// The sides have different numbers of features, or one has fewer than two rows.
 pub fn frechet(a: &Moments, b: &Moments, protocol: &str) -> Result<Frechet> {
-    let (dim, n) = (a.mean.len(), [a.n, b.n]);
-    if b.mean.len() != dim {
-        return Err(MetricsError::Setting(format!("{dim} features against {}", b.mean.len())));
-    }
-    let of_means: f64 = a.mean.iter().zip(&b.mean).map(|(a, b)| (a - b).powi(2)).sum();
-    let (a, b) = (a.covariance()?, b.covariance()?);
-    let trace = |matrix: &[f64]| matrix.iter().step_by(dim + 1).sum::<f64>();
-    let of_covariances = trace(&a) + trace(&b) - 2.0 * trace_of_root(&a, &b, dim)?;
-    let warning = (n[0].min(n[1]) <= dim).then(|| {
-        let [a, b] = n;
-        format!("{a} and {b} pictures for {dim} features: the distance is far too large; more than {dim} are needed")
-    });
-    Ok(Frechet {
-        protocol: format!("frechet-v1/{protocol}/n={},{}", n[0], n[1]),
-        distance: (of_means + of_covariances).max(0.0),
-        of_means,
-        n,
-        warning,
-    })
+    Reference::new(a.gaussian()?)?.distance(&b.gaussian()?, protocol)
 }
 
-/// tr (A B)^½ of two covariances, `[dim, dim]` each.
-fn trace_of_root(a: &[f64], b: &[f64], dim: usize) -> Result<f64> {
-    let Symmetric { values, vectors } = Symmetric::of(a, dim)?;
-    // A^½ B A^½ has the eigenvalues of (√λ Vᵀ) B (√λ Vᵀ)ᵀ for A = V λ Vᵀ.
-    let roots_of_a = roots(&values);
-    let half: Vec<f64> =
-        vectors.chunks_exact(dim).zip(&roots_of_a).flat_map(|(row, root)| row.iter().map(move |v| v * root)).collect();
-    let inner = against(&against(&half, b, dim)?, &half, dim)?; // B is its own transpose
-    Ok(roots(&Symmetric::of(&inner, dim)?.values).iter().sum())
+/// A side that others are compared with: its half of the work is done once.
+pub struct Reference {
+    gaussian: Gaussian,
+    /// [`factor`] of its covariance.
+    factor: Vec<f64>,
+}
+
+impl Reference {
+    /// # Errors
+    /// Shapes do not fit each other, or a number is not finite.
+    pub fn new(gaussian: Gaussian) -> Result<Self> {
+        let (dim, found) = (gaussian.mean.len(), gaussian.covariance.len());
+        if dim == 0 || found != dim * dim || gaussian.mean.iter().any(|value| !value.is_finite()) {
+            return Err(MetricsError::Setting(format!("{found} numbers are no covariance of {dim} features")));
+        }
+        let factor = factor(&gaussian.covariance, dim)?;
+        Ok(Self { gaussian, factor })
+    }
+
+    /// Its statistics.
+    pub fn gaussian(&self) -> &Gaussian {
+        &self.gaussian
+    }
+
+    /// The distance of another side. protocol: what the features are, and of which pictures.
+    ///
+    /// # Errors
+    /// It has another number of features, or numbers that are not finite.
+    pub fn distance(&self, other: &Gaussian, protocol: &str) -> Result<Frechet> {
+        let a = &self.gaussian;
+        let (dim, n) = (a.mean.len(), [a.n, other.n]);
+        if other.mean.len() != dim || other.covariance.len() != dim * dim {
+            return Err(MetricsError::Setting(format!("{dim} features against {}", other.mean.len())));
+        }
+        let of_means: f64 = a.mean.iter().zip(&other.mean).map(|(a, b)| (a - b).powi(2)).sum();
+        let trace = |matrix: &[f64]| matrix.iter().step_by(dim + 1).sum::<f64>();
+        let of_covariances =
+            trace(&a.covariance) + trace(&other.covariance) - 2.0 * self.trace_of_root(&other.covariance)?;
+        let distance = (of_means + of_covariances).max(0.0);
+        if !distance.is_finite() {
+            return Err(MetricsError::Setting("statistics that are no finite numbers".to_string()));
+        }
+        let least = n.iter().flatten().min().copied();
+        let [of_a, of_b] = n.map(|n| n.map_or_else(|| "?".to_string(), |n| n.to_string()));
+        let warning = least.is_some_and(|least| least <= dim).then(|| {
+            format!(
+                "{of_a} and {of_b} pictures for {dim} features: the distance is far too large; more than {dim} are needed"
+            )
+        });
+        let protocol = format!("frechet-v1/{protocol}/n={of_a},{of_b}");
+        Ok(Frechet { protocol, distance, of_means, n, warning, interval: None })
+    }
+
+    /// The interval of the distance of rows that are at `estimate`, by `resamples` draws of them.
+    ///
+    /// # Shapes
+    /// rows: `[n, dim]`, row-major.
+    ///
+    /// # Errors
+    /// As [`Self::distance`], or fewer than two draws.
+    pub fn interval(&self, rows: &[f32], estimate: f64, resamples: usize, seed: u64) -> Result<Interval> {
+        let dim = self.gaussian.mean.len();
+        bootstrap(estimate, rows.len() / dim, resamples, seed, |counts| {
+            let mut moments = Moments::new(dim);
+            let mut block = Vec::with_capacity(BLOCK * dim);
+            for (row, count) in rows.chunks_exact(dim).zip(counts) {
+                (0..*count).for_each(|_| block.extend_from_slice(row));
+                if block.len() >= BLOCK * dim {
+                    moments.add(&block)?;
+                    block.clear();
+                }
+            }
+            moments.add(&block)?;
+            Ok(self.distance(&moments.gaussian()?, "")?.distance)
+        })
+    }
+
+    /// tr (A B)^½ of two covariances.
+    fn trace_of_root(&self, b: &[f64]) -> Result<f64> {
+        let (half, dim) = (&self.factor, self.gaussian.mean.len());
+        if half.is_empty() {
+            return Ok(0.0);
+        }
+        let inner = against(&against(half, b, dim)?, half, dim)?; // B is its own transpose
+        Ok(roots(&eigenvalues(&inner, half.len() / dim)?).iter().sum())
+    }
 }
 
 /// Square roots of eigenvalues that cannot be negative.
@@ -223,6 +313,52 @@ mod tests {
         assert_eq!(frechet(&zeros, &ones, "test").unwrap().distance, 30.0);
         let far = frechet(&zeros, &a, "test").unwrap().distance;
         assert!(far.is_finite() && far > 0.0);
+    }
+
+    #[test]
+    fn wide_rows_take_the_same_sums() {
+        let dim = WIDE + 3;
+        let rows = draws("wide", 300 * dim);
+        let moments = moments(&rows, dim);
+        let covariance = moments.covariance().unwrap();
+        let column = |i: usize| rows.iter().skip(i).step_by(dim).map(|v| f64::from(*v));
+        for (i, j) in [(0, 0), (1, 0), (7, dim - 1), (dim - 1, dim - 1)] {
+            let product = column(i).zip(column(j)).map(|(a, b)| (a - moments.mean()[i]) * (b - moments.mean()[j]));
+            let direct = product.sum::<f64>() / 299.0;
+            assert!((covariance[i * dim + j] - direct).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn the_interval_holds_the_distance() {
+        let (a, b) = (draws("a", 500 * 3), draws("b", 400 * 3));
+        let moved: Vec<f32> = b.iter().map(|v| v + 0.5).collect();
+        let reference = Reference::new(moments(&a, 3).gaussian().unwrap()).unwrap();
+        let distance = reference.distance(&moments(&moved, 3).gaussian().unwrap(), "test").unwrap().distance;
+        let interval = reference.interval(&moved, distance, 60, 1).unwrap();
+        assert!(interval.low < distance && distance < interval.high && interval.error > 0.0, "{interval:?}");
+        // d² is about 3 m², m = 0.5 with an error of 1 / √400 each: √3 · 2 · 0.5 / 20.
+        assert!((interval.error - 0.0866).abs() < 0.03, "{interval:?}");
+    }
+
+    /// 2,048 features: `cargo test --release --workspace --lib -- --ignored --nocapture matrix_root`.
+    #[test]
+    #[ignore = "a measurement of some seconds"]
+    fn matrix_root_of_2048() {
+        let dim = 2048;
+        for n in [3000, 500] {
+            let [a, b] = ["a", "b"].map(|name| {
+                let start = std::time::Instant::now();
+                let moments = moments(&draws(name, n * dim), dim);
+                println!("moments of {n}: {:.1} s", start.elapsed().as_secs_f64());
+                moments
+            });
+            let start = std::time::Instant::now();
+            let result = frechet(&a, &b, "test").unwrap();
+            println!("n = {n}: {} in {:.1} s", result.distance, start.elapsed().as_secs_f64());
+            // Traces of 2,048 each; of two samples of one distribution, which share no picture.
+            assert!(result.distance > 0.0 && result.distance < 2.0 * 2048.0 + 100.0, "{result:?}");
+        }
     }
 
     #[test]

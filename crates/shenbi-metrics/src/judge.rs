@@ -14,10 +14,11 @@ use shenbi_data::convert::to_floats;
 use shenbi_data::rng;
 use shenbi_data::scenes::{Attributes, Colour, HELD_OUT, Level, Relation, Scene, Shape, Size, Split};
 use shenbi_nn::optim::{AdamConfig, Optimizer};
-use shenbi_nn::{Conv2d, Init, Linear, ops, weights};
+use shenbi_nn::{Init, weights};
 
+use crate::cnn::Cnn;
 use crate::perturb::Flaws;
-use crate::support::{self, Progress, SLOPE, check_pixels, scalar};
+use crate::support::{self, Progress, check_pixels, scalar};
 use crate::{AttributeReport, MetricsError, Result, attributes};
 
 const KIND: &str = "scenes-judge";
@@ -49,37 +50,11 @@ impl JudgeConfig {
         let first = if stages <= 3 { 32 } else { 24 };
         Ok(Self { size, widths: (0..stages).map(|i| (first << i.min(8)).min(128)).collect(), features: 256 })
     }
-}
 
-#[derive(Module, Debug)]
-struct Network {
-    /// 4x4, stride 2.
-    downs: Vec<Conv2d>,
-    /// The smallest grid to features.
-    features: Linear,
-    /// Features to the logits of all questions, `[sum(HEADS), features]`.
-    heads: Linear,
-}
-
-impl Network {
-    fn new(config: &JudgeConfig, init: &mut Init) -> Self {
-        let mut inputs = 3;
-        let mut grid = config.size;
-        let mut downs = Vec::new();
-        for &width in &config.widths {
-            downs.push(Conv2d::new(inputs, width, 4, 2, 1, 1.0, init));
-            inputs = width;
-            grid = grid.map(|side| side / 2);
-        }
-        let features = Linear::new(inputs * grid[0] * grid[1], config.features, 1.0, init);
-        let heads = Linear::new(config.features, HEADS.iter().sum(), 0.2, init);
-        Self { downs, features, heads }
-    }
-
-    /// x: `[b, 3, h, w]`, returns `[b, sum(HEADS)]`.
-    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.downs.iter().fold(x, |x, down| down.forward_leaky(x, SLOPE));
-        self.heads.forward(ops::leaky_relu(self.features.forward(x.flatten(1, 3)), SLOPE))
+    /// The network of these shapes: logits of all questions, `[b, sum(HEADS)]`.
+    fn network(&self, init: &mut Init) -> Cnn {
+        let [height, width] = self.size;
+        Cnn::new([3, height, width], &self.widths, self.features, HEADS.iter().sum(), init)
     }
 }
 
@@ -98,7 +73,7 @@ pub struct JudgeOptions {
 #[derive(Clone, Debug)]
 pub struct Judge {
     config: JudgeConfig,
-    network: Network,
+    network: Cnn,
     device: Device,
 }
 
@@ -110,7 +85,7 @@ impl Judge {
     pub fn train(options: &JudgeOptions, device: &Device, mut progress: impl FnMut(Progress)) -> Result<Self> {
         let device = device.clone().without_autodiff();
         let config = JudgeConfig::new(options.size)?;
-        let mut network = Network::new(&config, &mut Init::new(options.seed, "judge", &device)).train();
+        let mut network = config.network(&mut Init::new(options.seed, "judge", &device)).train();
         let mut adam = Optimizer::adam(AdamConfig { beta1: 0.9, ..AdamConfig::default() });
         let flaws = Flaws::new(options.seed);
         let [height, width] = options.size;
@@ -212,7 +187,7 @@ impl Judge {
         if support::stages(config.size)? != config.widths.len() || !known {
             return Err(MetricsError::Metadata(format!("the judge's config is damaged: {config:?}")));
         }
-        let network = weights::apply(Network::new(&config, &mut Init::zeros(&device)), &named, "judge")?;
+        let network = weights::apply(config.network(&mut Init::zeros(&device)), &named, "judge")?;
         Ok(Self { config, network, device })
     }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use shenbi_data::rng;
 
 use crate::linear_algebra::against;
+use crate::numpy_random::RandomState;
 use crate::{MetricsError, Result};
 
 /// How the subsets are drawn.
@@ -24,11 +25,25 @@ pub struct KidOptions {
     pub size: usize,
     /// Which pictures.
     pub seed: u64,
+    /// Who draws them.
+    pub draw: Draw,
+}
+
+/// Who draws the subsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Draw {
+    /// Our own streams, a stream a subset.
+    Streams,
+    /// NumPy's `RandomState(seed).choice(n, size, replace=False)`, of a then of b, as torch-fidelity does (seed 2020; it
+    /// refuses sides smaller than a subset).
+    TorchFidelity,
+    /// The same, of b then of a, of the size of the smaller side where that is less, as clean-fid does (its seed is any).
+    CleanFid,
 }
 
 impl Default for KidOptions {
     fn default() -> Self {
-        Self { subsets: 100, size: 1000, seed: 1 }
+        Self { subsets: 100, size: 1000, seed: 1, draw: Draw::Streams }
     }
 }
 
@@ -59,28 +74,57 @@ pub struct Kid {
 /// The lengths do not fit `dim`, a side has fewer than two pictures, or no subsets are asked for.
 pub fn kid(a: &[f32], b: &[f32], dim: usize, options: KidOptions, protocol: &str) -> Result<Kid> {
     let n = [rows(a, dim)?, rows(b, dim)?];
+    let (size, count) = (subset_size(n, options)?, options.subsets);
+    let subsets = match options.draw {
+        Draw::Streams => (0..count).map(|subset| ours(options.seed, subset, n, size)).collect(),
+        Draw::TorchFidelity => numpys(options.seed, count, n, size)?,
+        Draw::CleanFid => numpys(options.seed, count, [n[1], n[0]], size)?.into_iter().map(|[b, a]| [a, b]).collect(),
+    };
+    let (mean, deviation) = over_subsets(a, b, dim, &subsets)?;
+    let seed = match options.draw {
+        Draw::Streams => format!("{}", options.seed),
+        Draw::TorchFidelity | Draw::CleanFid => format!("numpy-{}", options.seed),
+    };
+    let protocol = format!("kid-v1/cubic/{protocol}/n={},{}/subsets={count}x{size}/subset-seed={seed}", n[0], n[1]);
+    Ok(Kid { protocol, mean, deviation, subsets: count, size, n })
+}
+
+/// Pictures of each side in a subset.
+fn subset_size(n: [usize; 2], options: KidOptions) -> Result<usize> {
     let least = n[0].min(n[1]);
-    let (size, count) = (if least > options.size { options.size } else { (least / 2).max(2) }, options.subsets);
     if least < 2 {
         return Err(MetricsError::Setting(format!("KID needs two pictures of each side: {} and {} found", n[0], n[1])));
     }
-    let draw = |subset: usize| {
-        let mut stream = rng::stream(options.seed, "kid", subset as u64);
-        n.map(|n| {
-            // The first places of a shuffled list.
-            let mut places: Vec<usize> = (0..n).collect();
-            for at in 0..size {
-                places.swap(at, at + rng::below(&mut stream, (n - at) as u64) as usize);
-            }
-            places.truncate(size);
-            places
-        })
-    };
-    let subsets: Vec<[Vec<usize>; 2]> = (0..count).map(draw).collect();
-    let (mean, deviation) = over_subsets(a, b, dim, &subsets)?;
-    let protocol =
-        format!("kid-v1/cubic/{protocol}/n={},{}/subsets={count}x{size}/subset-seed={}", n[0], n[1], options.seed);
-    Ok(Kid { protocol, mean, deviation, subsets: count, size, n })
+    match options.draw {
+        Draw::Streams => Ok(if least > options.size { options.size } else { (least / 2).max(2) }),
+        Draw::CleanFid => Ok(options.size.min(least)),
+        Draw::TorchFidelity if least < options.size => Err(MetricsError::Setting(format!(
+            "KID as torch-fidelity makes it needs {} pictures of each side: {} and {} found",
+            options.size, n[0], n[1]
+        ))),
+        Draw::TorchFidelity => Ok(options.size),
+    }
+}
+
+/// A subset of each side by our own streams: the first places of a shuffled list.
+fn ours(seed: u64, subset: usize, n: [usize; 2], size: usize) -> [Vec<usize>; 2] {
+    let mut stream = rng::stream(seed, "kid", subset as u64);
+    n.map(|n| {
+        let mut places: Vec<usize> = (0..n).collect();
+        for at in 0..size {
+            places.swap(at, at + rng::below(&mut stream, (n - at) as u64) as usize);
+        }
+        places.truncate(size);
+        places
+    })
+}
+
+/// All subsets by NumPy's generator, of the first side before the second.
+fn numpys(seed: u64, count: usize, n: [usize; 2], size: usize) -> Result<Vec<[Vec<usize>; 2]>> {
+    let seed =
+        u32::try_from(seed).map_err(|_| MetricsError::Setting(format!("NumPy takes seeds below 2^32: {seed}")))?;
+    let mut numpy = RandomState::new(seed);
+    Ok((0..count).map(|_| n.map(|n| numpy.choice(n, size))).collect())
 }
 
 /// Mean and standard deviation of the estimates of given subsets: places in a and in b.
@@ -161,7 +205,7 @@ mod tests {
             (0..400 * 4).map(|_| rng::normal(&mut stream)).collect()
         };
         let (a, b) = (draws("a"), draws("b"));
-        let options = KidOptions { subsets: 50, size: 60, seed: 1 };
+        let options = KidOptions { subsets: 50, size: 60, ..KidOptions::default() };
         let result = kid(&a, &b, 4, options, "test").unwrap();
         assert!(result.mean.abs() < 3.0 * result.deviation / 5.0, "{result:?}");
         assert_eq!(result, kid(&a, &b, 4, options, "test").unwrap());
@@ -178,6 +222,11 @@ mod tests {
         assert!(refused(&[1.0], &[1.0, 2.0], 1).contains("two pictures"));
         assert!(refused(&[1.0; 3], &[1.0; 4], 2).contains("rows of 2"));
         assert!(refused(&[], &[], 0).contains("rows of 0"));
+        let options = KidOptions { draw: Draw::TorchFidelity, ..KidOptions::default() };
+        let error = kid(&[1.0; 40], &[1.0; 40], 2, options, "test").unwrap_err().to_string();
+        assert!(error.contains("1000 pictures of each side: 20 and 20"), "{error}");
+        let options = KidOptions { seed: 1 << 32, draw: Draw::CleanFid, ..KidOptions::default() };
+        assert!(kid(&[1.0; 40], &[1.0; 40], 2, options, "test").unwrap_err().to_string().contains("2^32"));
         let options = KidOptions { subsets: 0, ..KidOptions::default() };
         assert!(kid(&[1.0; 4], &[1.0; 4], 2, options, "test").unwrap_err().to_string().contains("one subset"));
         assert!(over_subsets(&[1.0; 4], &[1.0; 4], 2, &[[vec![0, 2], vec![0, 1]]]).is_err());

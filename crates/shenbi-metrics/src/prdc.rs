@@ -8,19 +8,16 @@
 //! - density: real pictures' balls that a generated picture lies in, mean, divided by k, k = 5; it may exceed 1
 //! - coverage: share of real pictures in whose ball some generated picture lies, k = 5
 //!
-//! A ball holds its surface. Exact, by comparing all pairs: distances in f32 after the real mean is taken away from
-//! every row, which leaves little to cancel.
+//! A ball holds its surface. Exact, by comparing all pairs (see `neighbours` for how).
 
-use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
-use shenbi_nn::weights;
 
+use crate::bootstrap::{Interval, of_mean};
+use crate::neighbours::{Rows, mean};
 use crate::{MetricsError, Result};
 
 /// Neighbours of precision and recall, and of density and coverage.
 pub const NEIGHBOURS: [usize; 2] = [3, 5];
-/// Rows whose distances to all others are held at once.
-const BLOCK: usize = 512;
 
 /// How real generated pictures are, and how much of the real ones they cover.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,6 +34,9 @@ pub struct Prdc {
     pub coverage: f64,
     /// Pictures: real, generated.
     pub n: [usize; 2],
+    /// Of precision, recall, density and coverage, each while the balls stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intervals: Option<[Interval; 4]>,
 }
 
 /// The four numbers.
@@ -47,109 +47,63 @@ pub struct Prdc {
 /// # Errors
 /// The lengths do not fit `dim`, a side has fewer than six pictures, or a number is not finite.
 pub fn prdc(real: &[f32], generated: &[f32], dim: usize, protocol: &str) -> Result<Prdc> {
+    with_intervals(real, generated, dim, None, protocol)
+}
+
+/// The same with intervals. bootstrap: draws and their seed.
+///
+/// # Errors
+/// As [`prdc`], or fewer than two draws.
+pub fn with_intervals(
+    real: &[f32],
+    generated: &[f32],
+    dim: usize,
+    bootstrap: Option<(usize, u64)>,
+    protocol: &str,
+) -> Result<Prdc> {
     let mean = mean(real, dim)?;
     let (real, generated) = (Rows::new(real, dim, &mean)?, Rows::new(generated, dim, &mean)?);
-    let [real_reach, generated_reach] = [real.reaches(), generated.reaches()];
-    let (mut precise, mut recalled, mut within, mut covered) = (vec![false; generated.n], 0, 0_u64, 0);
+    let [pr, dc] = NEIGHBOURS;
+    if let Some(few) = [real.n, generated.n].into_iter().find(|n| *n <= dc) {
+        let message = format!("precision and recall need more than {dc} pictures of each side: {few} found");
+        return Err(MetricsError::Setting(message));
+    }
+    let [real_reach, generated_reach] = [real.reaches(NEIGHBOURS), generated.reaches(NEIGHBOURS)];
+    // One number a picture; each score is the mean of its own.
+    let (mut precise, mut within) = (vec![0.0; generated.n], vec![0.0; generated.n]);
+    let (mut recalled, mut covered) = (Vec::with_capacity(real.n), Vec::with_capacity(real.n));
     real.blocks(&generated, |i, distances| {
         let [near, far] = real_reach[i];
-        let (mut recall, mut count) = (false, 0);
-        for ((distance, precise), [of_generated, _]) in distances.iter().zip(&mut precise).zip(&generated_reach) {
-            *precise |= *distance <= near;
-            recall |= distance <= of_generated;
-            count += u64::from(*distance <= far);
+        let (mut recall, mut cover) = (false, false);
+        for (j, distance) in distances.iter().enumerate() {
+            if *distance <= near {
+                precise[j] = 1.0;
+            }
+            recall |= *distance <= generated_reach[j][0];
+            if *distance <= far {
+                within[j] += 1.0;
+                cover = true;
+            }
         }
-        recalled += usize::from(recall);
-        within += count;
-        covered += usize::from(count > 0);
+        recalled.push(f64::from(u8::from(recall)));
+        covered.push(f64::from(u8::from(cover)));
     });
-    let share = |count: usize, n: usize| count as f64 / n as f64;
-    let (n, m, [pr, dc]) = (real.n, generated.n, NEIGHBOURS);
+    let share = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+    let density = share(&within) / dc as f64;
+    within.iter_mut().for_each(|count| *count /= dc as f64);
+    let of_each = [&precise, &recalled, &within, &covered];
+    let intervals = bootstrap.map(|(draws, seed)| of_each.iter().map(|of| of_mean(of, draws, seed)).collect());
+    let intervals = intervals.transpose()?.and_then(|found: Vec<Interval>| found.try_into().ok());
+    let (n, m) = (real.n, generated.n);
     Ok(Prdc {
         protocol: format!("prdc-v1/{protocol}/n={n},{m}/k={pr},{dc}"),
-        precision: share(precise.iter().filter(|precise| **precise).count(), m),
-        recall: share(recalled, n),
-        density: within as f64 / (dc * m) as f64,
-        coverage: share(covered, n),
+        precision: share(&precise),
+        recall: share(&recalled),
+        density,
+        coverage: share(&covered),
         n: [n, m],
+        intervals,
     })
-}
-
-/// `[dim]`
-fn mean(rows: &[f32], dim: usize) -> Result<Vec<f64>> {
-    if dim == 0 || !rows.len().is_multiple_of(dim) {
-        return Err(MetricsError::Setting(format!("{} numbers are not rows of {dim} features", rows.len())));
-    }
-    let mut mean = vec![0.0; dim];
-    for row in rows.chunks_exact(dim) {
-        mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
-    }
-    let n = (rows.len() / dim).max(1) as f64;
-    Ok(mean.into_iter().map(|sum| sum / n).collect())
-}
-
-/// One side's features.
-struct Rows {
-    n: usize,
-    /// `[n, dim]`
-    values: Tensor<2>,
-    /// Squared lengths, `[n]`.
-    squares: Vec<f32>,
-}
-
-impl Rows {
-    fn new(rows: &[f32], dim: usize, mean: &[f64]) -> Result<Self> {
-        let n = rows.len() / dim;
-        let [_, most] = NEIGHBOURS;
-        if !rows.len().is_multiple_of(dim) || n <= most {
-            let message = format!("precision and recall need more than {most} pictures of each side: {n} found");
-            return Err(MetricsError::Setting(message));
-        }
-        let centred = |row: &[f32]| -> Vec<f32> {
-            row.iter().zip(mean).map(|(value, mean)| (f64::from(*value) - mean) as f32).collect()
-        };
-        let values: Vec<f32> = rows.chunks_exact(dim).flat_map(centred).collect();
-        let square = |row: &[f32]| row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() as f32;
-        let squares: Vec<f32> = values.chunks_exact(dim).map(square).collect();
-        if squares.iter().any(|square| !square.is_finite()) {
-            return Err(MetricsError::Setting("features that are no finite numbers".to_string()));
-        }
-        let values = Tensor::from_data(TensorData::new(values, [n, dim]), &Device::flex());
-        Ok(Self { n, values, squares })
-    }
-
-    /// Calls `with` for each row and its squared distances to all of `others`.
-    fn blocks(&self, others: &Self, mut with: impl FnMut(usize, &[f32])) {
-        for start in (0..self.n).step_by(BLOCK) {
-            let count = BLOCK.min(self.n - start);
-            let block = self.values.clone().narrow(0, start, count);
-            let mut products = weights::values(block.matmul(others.values.clone().transpose())).data; // [count, others]
-            for (i, distances) in products.chunks_exact_mut(others.n).enumerate() {
-                let square = self.squares[start + i];
-                for (product, other) in distances.iter_mut().zip(&others.squares) {
-                    *product = (square + other - 2.0 * *product).max(0.0);
-                }
-                with(start + i, distances);
-            }
-        }
-    }
-
-    /// Squared distances of each row to its neighbours of [`NEIGHBOURS`], itself not counted.
-    fn reaches(&self) -> Vec<[f32; 2]> {
-        let mut reaches = Vec::with_capacity(self.n);
-        self.blocks(self, |i, distances| {
-            let mut nearest = [f32::INFINITY; NEIGHBOURS[1]];
-            for (_, &distance) in distances.iter().enumerate().filter(|(j, _)| *j != i) {
-                if distance < nearest[NEIGHBOURS[1] - 1] {
-                    let at = nearest.partition_point(|near| *near <= distance);
-                    nearest[at..].rotate_right(1);
-                    nearest[at] = distance;
-                }
-            }
-            reaches.push(NEIGHBOURS.map(|k| nearest[k - 1]));
-        });
-        reaches
-    }
 }
 
 #[cfg(test)]

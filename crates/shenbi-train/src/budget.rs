@@ -78,6 +78,11 @@ impl Clock {
         self.since.get_or_insert_with(Instant::now);
     }
 
+    /// Takes out time that was not spent on training.
+    pub(crate) fn without(&mut self, seconds: f64) {
+        self.earlier -= seconds;
+    }
+
     pub(crate) fn seconds(&self) -> f64 {
         self.earlier + self.since.map_or(0.0, |since| since.elapsed().as_secs_f64())
     }

@@ -14,6 +14,7 @@ pub mod losses;
 pub mod run_folder;
 pub mod samples;
 pub mod schedule;
+pub mod scoring;
 mod sentences;
 pub mod session;
 pub mod tensorboard;

@@ -26,6 +26,7 @@ use crate::error::RunError;
 use crate::guard::{Guard, Trouble};
 use crate::run_folder::RunFolder;
 use crate::samples::{SampleError, Samples};
+use crate::scoring::Scoring;
 use crate::trainer::{Devices, Losses, Phase, Trainer};
 use crate::watch::{Meter, Watch};
 
@@ -60,6 +61,15 @@ pub enum Event<'a> {
         fitted: Fitted,
         /// Where from.
         from: &'a Path,
+    },
+    /// The model was scored.
+    Score {
+        /// The score's name.
+        name: &'a str,
+        /// The number.
+        value: f64,
+        /// Where the model is kept, if it is the best so far.
+        best: Option<PathBuf>,
     },
     /// A grid of samples was written.
     Sample(PathBuf),
@@ -168,6 +178,8 @@ pub struct Plan {
     pub devices: Devices,
     /// Threads that prepare batches; 0: as many as there are cores, at most 4.
     pub loader_threads: usize,
+    /// Scores of the model now and then. Their time is no time of training, and they change nothing in it.
+    pub scoring: Option<Scoring>,
 }
 
 /// Trains until the budget is spent or `stop` is set; the step in hand is always finished.
@@ -175,7 +187,8 @@ pub struct Plan {
 /// # Errors
 /// See [`TrainError`]. Whatever it is, the run folder's checkpoints are good.
 pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
-    let Plan { mut recipe, source, prompts, mut folder, resume, init_from, devices, loader_threads } = plan;
+    let Plan { mut recipe, source, prompts, mut folder, resume, init_from, devices, loader_threads, mut scoring } =
+        plan;
     let run = recipe.run().clone();
     let run = &run;
     check(run, source.as_ref())?;
@@ -259,6 +272,11 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
             samples.write(&trainer.model(), &path)?;
             on_event(Event::Sample(path.clone()));
             (sampled, last_sample) = (clock.seconds(), Some(path));
+        }
+        if let Some(scoring) = scoring.as_mut().filter(|s| phase == Phase::Gan && s.is_due(images, run.batch as u64)) {
+            let asked = Instant::now();
+            scoring.ask(&mut folder, &trainer.model(), [trainer.steps().all(), images], now, on_event)?;
+            clock.without(asked.elapsed().as_secs_f64());
         }
         if now - saved >= run.checkpoint_seconds {
             save(&mut folder, run, trainer.as_ref(), &loader, now, &mut watch, on_event)?;

@@ -29,6 +29,7 @@ fn train(path: &Path, settings: &str) -> (Vec<Trouble>, usize) {
         init_from: None,
         devices: Device::flex().into(),
         loader_threads: 1,
+        scoring: None,
     };
     let (mut troubles, mut rollbacks) = (Vec::new(), 0);
     session::run(plan, &AtomicBool::new(false), &mut |event| match event {

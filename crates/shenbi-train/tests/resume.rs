@@ -48,6 +48,7 @@ fn plan(recipe: &Recipe, path: &Path) -> Plan {
         init_from: None,
         devices: Device::flex().into(),
         loader_threads: 1,
+        scoring: None,
     }
 }
 

@@ -28,6 +28,14 @@ impl Failure {
         Self::Usage(message.into())
     }
 
+    /// What went wrong, in words.
+    pub fn message(&self) -> String {
+        match self {
+            Self::ClosedOutput => "nobody reads the output".to_string(),
+            Self::Usage(message) | Self::Failed(message) => message.clone(),
+        }
+    }
+
     /// Says what went wrong and gives the exit code.
     pub fn report(&self) -> ExitCode {
         let (message, code) = match self {

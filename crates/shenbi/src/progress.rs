@@ -62,6 +62,10 @@ impl Progress {
                 let (copied, all) = (fitted.copied, fitted.all);
                 self.note(&format!("{network:<11} {copied} of {all} tensors from {}", from.display()));
             }
+            Event::Score { name, value, best } => {
+                let best = best.map_or_else(String::new, |path| format!("  the best so far: {}", path.display()));
+                self.note(&format!("score       {name} {value:.4}{best}"));
+            }
             Event::Sample(path) => self.note(&format!("sample      {}", path.display())),
             Event::Checkpoint(path) => self.note(&format!("checkpoint  {}", path.display())),
             Event::Trouble { trouble, value, step } => {

@@ -1,7 +1,16 @@
 //! `shenbi evaluate`: how well pictures show what was asked for, and how near they are to real ones.
 
+mod metrics;
+pub mod network;
+mod pairs;
+mod picture_scores;
 mod pictures;
+mod reference;
 mod sentences;
+pub mod sets;
+mod sheet;
+pub mod side;
+mod taught;
 
 use std::path::PathBuf;
 
@@ -12,6 +21,8 @@ use shenbi_models::model::Model;
 
 use crate::failure::Failure;
 use crate::{device, model, output, values};
+use metrics::{Compat, Metric};
+use picture_scores::PictureScores;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,13 +31,17 @@ Examples:
   shenbi evaluate --model runs/00002-brush-emoji --data emoji --caption-column text --encoder emoji-encoder.safetensors
   shenbi evaluate --model runs/00003-r3gan-cifar10 --data cifar10.zip --features squeezenet1_0.safetensors
   shenbi evaluate --images painted --data photos --features squeezenet1_0.safetensors -n 5000 --json
+  shenbi evaluate --data photos --features squeezenet1_0.safetensors --save-reference photos-64.safetensors
+  shenbi evaluate --images painted --reference photos-64.safetensors --features squeezenet1_0.safetensors --bootstrap 50
+  shenbi evaluate --images restored --data originals --metrics pairs
 
 On scenes: attribute accuracy, by a classifier trained on real scenes, for combinations of shape and colour that were
 trained on and for those held out; only captions that name the background are painted. On a folder: R-precision, the share of pictures whose own caption is the best of 100,
 by an encoder that is trained on the folder first (slow; --encoder keeps it), for painted and for real pictures.
-A model without sentences, or a folder of pictures (--images): Fréchet distance, KID, precision, recall, density and
-coverage against --data, on the features of a network trained on photographs (--features: torchvision's squeezenet1_0 as
-safetensors). Equal numbers of pictures on both sides compare best; more than 512, or the Fréchet distance says little.";
+A model without sentences, a folder of pictures (--images), or any model with --features: the scores of --metrics against --data, on the features of
+a network (--features: torchvision's squeezenet1_0 as safetensors, or a classifier of 'shenbi data classifier'). Equal
+numbers of pictures on both sides compare best; more pictures than features (512), or the Fréchet distance says little.
+Each score's protocol is printed: numbers of different protocols do not compare. docs/metrics.md says what each means.";
 
 /// Pictures on the sheet.
 const ON_SHEET: usize = 24;
@@ -37,9 +52,9 @@ const SEED: u64 = 0x5EED_0E7A;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// builtin, a run folder, a checkpoint folder or a model file
-    #[arg(long, value_name = "MODEL", default_value = model::BUILTIN_NAME)]
-    model: String,
+    /// builtin, a run folder, a checkpoint folder or a model file [default: builtin]
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
     /// Pictures to score instead of a model's: a folder or .zip
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     images: Option<PathBuf>,
@@ -64,6 +79,24 @@ pub struct Args {
     /// Models without sentences, and --images: the network whose features are compared
     #[arg(long, value_name = "FILE")]
     features: Option<PathBuf>,
+    /// Which scores of pictures, separated by commas [default: fid,kid,prdc]
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',')]
+    metrics: Vec<Metric>,
+    /// Repeat another tool's choices: its subsets, shuffles and seeds, pictures at their own sizes, all of them
+    #[arg(long, value_name = "TOOL", value_enum)]
+    compat: Option<Compat>,
+    /// Compare with statistics in a file instead of --data: of --save-reference, or pytorch-fid's .npz
+    #[arg(long, value_name = "FILE", conflicts_with = "data", requires = "features")]
+    reference: Option<PathBuf>,
+    /// Keep the statistics of --data in a file; without a model or --images, do nothing else
+    #[arg(long, value_name = "FILE", conflicts_with = "reference", requires = "features")]
+    save_reference: Option<PathBuf>,
+    /// Say how far scores would be from themselves on other such pictures, by so many draws (slow with many features)
+    #[arg(long, value_name = "DRAWS", value_parser = clap::value_parser!(u64).range(2..=10_000), requires = "features")]
+    bootstrap: Option<u64>,
+    /// The split of --data that was not trained on, for memorisation and cas
+    #[arg(long, value_name = "SPLIT")]
+    held_out: Option<String>,
     /// Pictures a score, of each side [default: 1000 for sentences, else 10000]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=100_000))]
     number: Option<u64>,
@@ -81,13 +114,20 @@ pub struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Draws of the intervals that are asked for.
+    fn draws(&self) -> Option<usize> {
+        self.bootstrap.and_then(|draws| usize::try_from(draws).ok())
+    }
+}
+
 /// What was measured of one set of pictures.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Scores {
     Attributes(AttributeReport),
     RPrecision(RPrecision),
-    Pictures(pictures::PictureScores),
+    Pictures(Box<PictureScores>),
 }
 
 /// A line of the table.
@@ -111,21 +151,26 @@ struct Report<'a> {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     let device = device::open("--device", &args.device)?;
+    if let (Some(path), None, None) = (&args.save_reference, &args.images, &args.model) {
+        return reference::save_reference(&args, path, &device);
+    }
+    let name = args.model.as_deref().unwrap_or(model::BUILTIN_NAME);
     let rows = match &args.images {
         Some(images) => pictures::of_folder(&args, images, &device)?,
-        None => match model::load(&args.model, &device)? {
+        None => match model::load(name, &device)? {
             Model::Image(model) => pictures::of_model(&args, &model, &device)?,
-            Model::Painter(_) if args.features.is_some() => {
+            Model::Painter(painter) if args.features.is_some() => pictures::of_painter(&args, &painter, &device)?,
+            Model::Painter(_) if !args.metrics.is_empty() || args.compat.is_some() || args.held_out.is_some() => {
                 return Err(Failure::usage(
-                    "--features: a model of sentences is scored by what it was asked for; paint a folder with \
-                     'shenbi generate' and give that as --images",
+                    "--metrics, --compat and --held-out are for pictures as such: also give --features, the network that \
+                     looks at them",
                 ));
             }
             Model::Painter(painter) => sentences::rows(&args, &painter, &device)?,
         },
     };
     if args.json {
-        let model = args.images.is_none().then_some(args.model.as_str());
+        let model = args.images.is_none().then_some(name);
         return output::json(&Report { model, images: args.images.as_ref(), data: &args.data, rows });
     }
     for Row { what, scores } in &rows {

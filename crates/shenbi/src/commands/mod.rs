@@ -20,7 +20,7 @@ pub enum Command {
     #[command(subcommand, after_help = explore::EXAMPLES)]
     Explore(explore::Command),
     /// Score a model or a folder of pictures: attributes, R-precision, Fréchet distance and others
-    Evaluate(evaluate::Args),
+    Evaluate(Box<evaluate::Args>),
     /// Show a run in the terminal: its curves and samples, while it trains or after
     Watch(watch::Args),
     /// Look at data sets, or make one
@@ -35,7 +35,7 @@ impl Command {
             Self::Train(args) => train::run(*args, threads),
             Self::Generate(args) => generate::run(args),
             Self::Explore(command) => command.run(),
-            Self::Evaluate(args) => evaluate::run(args),
+            Self::Evaluate(args) => evaluate::run(*args),
             Self::Watch(args) => watch::run(args),
             Self::Data(command) => command.run(),
         }

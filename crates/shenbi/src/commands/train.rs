@@ -1,6 +1,7 @@
 //! `shenbi train`: from captioned pictures to a model.
 
 mod end;
+mod scoring;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ Examples:
   shenbi train --resume runs/two --kimg 400
   shenbi train --data potions.zip --dry-run
   shenbi train --recipe r3gan --data photos --size 64 --minutes 60
+  shenbi train --recipe r3gan --data photos --size 64 --kimg 2000 --eval-every 100 --features squeezenet1_0.safetensors
   shenbi train --recipe r3gan --data my-cats --init-from runs/00003-r3gan-photos --set freeze=discriminator.extract
 
 Ctrl-C finishes the step, writes a checkpoint and says how to resume.
@@ -53,6 +55,8 @@ pub struct Args {
     /// Start from the networks of this run, as far as they fit: another size, other classes or other data
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     init_from: Option<PathBuf>,
+    #[command(flatten)]
+    scoring: scoring::Flags,
     /// Print settings, parameter counts and the data, and train nothing
     #[arg(long)]
     dry_run: bool,
@@ -78,6 +82,7 @@ pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
     if args.dry_run {
         return dry_run(&args, &recipe, &data, &devices);
     }
+    let scoring = args.scoring.open(&recipe, &data)?;
     let init_from = args.init_from.as_deref().map(|run| init_from(run, &recipe)).transpose()?;
     let stop = signals::stop_flag()?;
     let folder = match folder {
@@ -106,6 +111,7 @@ pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
         resume = latest.found;
     }
     let plan = Plan {
+        scoring,
         source: data.source.clone(),
         prompts: if recipe.reads_captions() { data.sample_prompts()? } else { Vec::new() },
         folder,

@@ -22,7 +22,14 @@ fn scores_the_built_in_model() {
     assert!(folder.path().join("s.png").exists());
     run(folder.path(), "evaluate --level many").bad(2, &["many", "one, two or mixed"]);
     run(folder.path(), "evaluate --data nowhere").bad(1, &["nowhere"]);
-    run(folder.path(), "evaluate --features f.safetensors").bad(2, &["--features", "--images"]);
+    run(folder.path(), "evaluate --features f.safetensors").bad(1, &["--features f.safetensors"]);
+    run(folder.path(), "evaluate --metrics fid").bad(2, &["--metrics", "--features"]);
+    // As pictures, against the scenes whose captions were painted.
+    write_features(&folder.path().join("f.safetensors"));
+    let json = run(folder.path(), "evaluate --features f.safetensors -n 6 --metrics fid,prdc --json").good().json();
+    let protocol = json["rows"][0]["pictures"]["frechet"]["protocol"].as_str().unwrap();
+    assert!(protocol.contains("/64x64x3/painted-of-captions/seed=1/reference=scenes-mixed:"), "{protocol}");
+    run(folder.path(), "evaluate --features f.safetensors --metrics cas").bad(2, &["cas", "sentences"]);
 }
 
 /// A feature network with random weights, under torchvision's names.
@@ -49,7 +56,7 @@ fn compares_pictures_of_a_model_and_of_folders() {
     let distance = scores["frechet"]["distance"].as_f64().unwrap();
     assert!(distance > 0.0 && scores["features"] == "SqueezeNet", "{scores}");
     let protocol = scores["frechet"]["protocol"].as_str().unwrap();
-    for part in ["frechet-v1/squeezenet1_0:", "-227x227/16x16x4/generated/seed=3/reference=data:all/n=8,8"] {
+    for part in ["frechet-v1/squeezenet1_0:", "-227x227/16x16x4/generated/seed=3/reference=data:all:", "/n=8,8"] {
         assert!(protocol.contains(part), "{protocol}");
     }
     assert!(scores["kid"]["protocol"].as_str().unwrap().ends_with("/subsets=100x4/subset-seed=3"), "{scores}");
@@ -66,6 +73,186 @@ fn compares_pictures_of_a_model_and_of_folders() {
     let table = run(folder, &format!("evaluate --images data {given}")).good();
     assert!(table.out.contains("Fréchet (SqueezeNet) 0.000") && table.out.contains("recall 1.000"), "{}", table.out);
     assert!(!table.out.contains("FID") && table.err.contains("prdc-v1/"), "{}", table.err);
+}
+
+#[test]
+fn every_score_has_its_line_and_its_protocol() {
+    let parent = TempDir::new().unwrap();
+    let folder = parent.path();
+    discs(&folder.join("data"), 12);
+    discs(&folder.join("made"), 9);
+    write_features(&folder.join("f.safetensors"));
+    let given = "--images made --data data --features f.safetensors --metrics fid,is,mmd,memorisation,prdc";
+    let ran = run(folder, &format!("evaluate {given} --bootstrap 4 --sheet s.png")).good();
+    for line in ["Fréchet (SqueezeNet) ", "SqueezeNet score ", "MMD (SqueezeNet) ", "nearer to the data", "recall "] {
+        assert!(ran.out.contains(line), "{line}: {}", ran.out);
+    }
+    let of_is = ran.out.lines().find(|line| line.contains("SqueezeNet score")).unwrap();
+    assert!(of_is.contains('[') && !ran.out.contains("FID") && !ran.out.contains("KID"), "{}", ran.out);
+    for protocol in ["frechet-v1/", "inception-score-v1/", "mmd-v1/", "memorisation-v1/", "prdc-v1/"] {
+        assert!(ran.err.contains(protocol), "{protocol}: {}", ran.err);
+    }
+    assert!(ran.err.contains("warning: SqueezeNet score") && folder.join("s.png").exists(), "{}", ran.err);
+    // Every one of 9 pictures is one of the data: all are nearer than any is to another, but for equal discs.
+    let json = run(folder, &format!("evaluate {given} --json")).good().json();
+    let scores = &json["rows"][0]["pictures"];
+    assert!(scores["memorisation"]["share_closer"].as_f64().unwrap() >= 0.5, "{scores}");
+    assert!(scores["kid"].is_null() && scores["frechet"]["interval"].is_null(), "{scores}");
+    // The Inception score looks at no data.
+    let alone = run(folder, "evaluate --images made --features f.safetensors --metrics is --json").good().json();
+    let mean = |json: &serde_json::Value| json["rows"][0]["pictures"]["inception_score"]["mean"].as_f64().unwrap();
+    assert_eq!(mean(&alone), mean(&json));
+    let pairs = run(folder, "evaluate --images made --data data --metrics pairs").good();
+    assert!(pairs.out.contains("PSNR none (all equal)  SSIM 1.0000  (9 of 9 equal)"), "{}", pairs.out);
+
+    let bad = |args: &str, code, words: &[&str]| run(folder, &format!("evaluate {args}")).bad(code, words);
+    bad("--images made --data data --features f.safetensors --metrics fd", 2, &["fd", "fid", "memorisation"]);
+    bad("--images made --data data --features f.safetensors --metrics intra", 2, &["classes"]);
+    bad("--images made --data data --features f.safetensors --metrics cas", 2, &["--model"]);
+    bad("--images made --data data --features f.safetensors --held-out test", 2, &["memorisation"]);
+    fs::create_dir(folder.join("other")).unwrap();
+    fs::copy(folder.join("data/1.png"), folder.join("other/alone.png")).unwrap();
+    bad("--images other --data data --metrics pairs", 1, &["'alone'"]);
+}
+
+#[test]
+fn references_are_kept_and_those_made_otherwise_refused() {
+    let parent = TempDir::new().unwrap();
+    let folder = parent.path();
+    discs(&folder.join("data"), 12);
+    discs(&folder.join("made"), 9);
+    write_features(&folder.join("f.safetensors"));
+    let network = SqueezeNet::new(&mut Init::new(2, "features", &Device::flex()));
+    let bytes = file::to_bytes(&network.to_named(), HashMap::new(), true).unwrap();
+    fs::write(folder.join("g.safetensors"), bytes).unwrap();
+
+    let kept = run(folder, "evaluate --data data --features f.safetensors --save-reference r.safetensors").good();
+    assert!(kept.out.is_empty() && kept.err.contains("statistics of 12 pictures: r.safetensors"), "{}", kept.err);
+    let given = "evaluate --images made --features f.safetensors --json";
+    let direct = run(folder, &format!("{given} --data data --metrics fid")).good().json();
+    let from_file = run(folder, &format!("{given} --reference r.safetensors")).good().json();
+    let of = |json: &serde_json::Value| json["rows"][0]["pictures"]["frechet"].clone();
+    assert_eq!(of(&direct), of(&from_file)); // the protocol too: the set's hash is in the file
+    assert!(of(&direct)["protocol"].as_str().unwrap().contains("/reference=data:all:"), "{direct}");
+
+    let bad = |args: &str, code, words: &[&str]| run(folder, &format!("evaluate {args}")).bad(code, words);
+    let words = ["made otherwise", "network squeezenet1_0:", " against squeezenet1_0:"];
+    bad("--images made --reference r.safetensors --features g.safetensors", 1, &words);
+    bad("--images made --reference r.safetensors --features f.safetensors --compat pytorch-fid", 1, &["picture size"]);
+    bad("--images made --reference r.safetensors --features f.safetensors --metrics kid", 2, &["kid", "--data"]);
+    bad("--images made --reference f.safetensors --features f.safetensors", 1, &["--save-reference"]);
+    bad("--images made --reference none --features f.safetensors", 1, &["--reference none"]);
+    bad("--images made --reference r.safetensors --data data --features f.safetensors", 2, &["--data", "--reference"]);
+    let whole = fs::read(folder.join("r.safetensors")).unwrap();
+    fs::write(folder.join("cut"), &whole[..whole.len() / 2]).unwrap();
+    bad("--images made --reference cut --features f.safetensors", 1, &["cut"]);
+    let npz = concat!(env!("CARGO_MANIFEST_DIR"), "/../shenbi-metrics/tests/fixtures/reference.npz");
+    bad(&format!("--images made --reference {npz} --features f.safetensors"), 1, &["16 features, SqueezeNet has 512"]);
+}
+
+#[test]
+fn other_tools_choices_are_repeated() {
+    let parent = TempDir::new().unwrap();
+    let folder = parent.path();
+    discs(&folder.join("data"), 12);
+    discs(&folder.join("made"), 9);
+    write_features(&folder.join("f.safetensors"));
+    let given = "evaluate --images made --data data --features f.safetensors";
+    let json = run(folder, &format!("{given} --compat clean-fid --json")).good().json();
+    let scores = &json["rows"][0]["pictures"];
+    let protocol = scores["kid"]["protocol"].as_str().unwrap();
+    assert!(protocol.contains("/own-size/") && protocol.contains("/compat=clean-fid/n=9,12/"), "{protocol}");
+    assert!(protocol.ends_with("/subsets=100x9/subset-seed=numpy-1") && scores["prdc"].is_null(), "{protocol}");
+    let bad = |args: &str, words: &[&str]| run(folder, &format!("{given} {args}")).bad(2, words);
+    bad("--compat pytorch-fid --metrics kid", &["--compat pytorch-fid", "it has fid"]);
+    run(folder, &format!("{given} --compat torch-fidelity --metrics kid")).bad(1, &["1000 pictures of each side"]);
+    let ran = run(folder, &format!("{given} --compat torch-fidelity --metrics is,prdc --json")).good().json();
+    let protocol = ran["rows"][0]["pictures"]["inception_score"]["protocol"].as_str().unwrap();
+    assert!(protocol.ends_with("/compat=torch-fidelity/n=9/splits=9/shuffle=numpy-2020"), "{protocol}");
+}
+
+/// Discs in a folder for each colour.
+fn coloured(folder: &Path, n: usize) {
+    discs(folder, n);
+    fs::remove_file(folder.join("metadata.jsonl")).unwrap();
+    for (i, colour) in ["red", "green", "blue"].into_iter().enumerate() {
+        fs::create_dir(folder.join(colour)).unwrap();
+        for name in (i..n).step_by(3).map(|i| format!("{i}.png")) {
+            fs::rename(folder.join(&name), folder.join(colour).join(&name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_classifier_of_ones_own_makes_scores() {
+    let parent = TempDir::new().unwrap();
+    let folder = parent.path();
+    coloured(&folder.join("data"), 40);
+    let args = "data classifier --data data --size 16 --steps 30 --out c.safetensors --json";
+    let json = run(folder, args).good().json();
+    assert_eq!((&json["classes"], &json["trained_on"], &json["tested_on"]), (&3.into(), &36.into(), &4.into()));
+    assert_eq!(json["accuracy"], 1.0, "{json}"); // three colours are soon told apart
+
+    let given = "evaluate --images data --data data --features c.safetensors";
+    let ran = run(folder, &format!("{given} --metrics fid,is,intra --json")).good().json();
+    let scores = &ran["rows"][0]["pictures"];
+    assert_eq!(scores["features"], "own classifier");
+    assert!(scores["inception_score"]["protocol"].as_str().unwrap().contains("classifier:"), "{scores}");
+    assert_eq!(scores["intra_class"]["classes"].as_array().unwrap().len(), 3, "{scores}");
+    let table = run(folder, &format!("{given} --metrics fid")).good();
+    assert!(table.out.contains("Fréchet (own classifier) 0.000"), "{}", table.out);
+
+    let small = "--size 16 --set batch=8 --set hidden=8 --set noise=8 --threads 1 --kimg 0.08";
+    run(folder, &format!("train --recipe wgan-gp {small} --data data --out run")).good();
+    let given = "evaluate --model run --data data --features c.safetensors -n 30";
+    let ran = run(folder, &format!("{given} --metrics intra,cas --json")).good().json();
+    let accuracy = ran["rows"][0]["pictures"]["classification_accuracy"]["accuracy"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&accuracy), "{ran}");
+
+    discs(&folder.join("plain"), 9);
+    let bad = |args: &str, code, words: &[&str]| run(folder, args).bad(code, words);
+    bad("data classifier --data plain --out d.safetensors", 2, &["0 classes", "folder for each"]);
+    bad("data classifier --data none --out d.safetensors", 1, &["--data none"]);
+    bad("data classifier --data data --size 17 --out d.safetensors", 1, &["17x17"]);
+    let whole = fs::read(folder.join("c.safetensors")).unwrap();
+    fs::write(folder.join("cut.safetensors"), &whole[..whole.len() - 100]).unwrap();
+    bad("evaluate --images data --data data --features cut.safetensors", 1, &["cut.safetensors"]);
+}
+
+#[test]
+fn a_run_is_scored_while_it_trains() {
+    let parent = TempDir::new().unwrap();
+    let folder = parent.path();
+    discs(&folder.join("data"), 12);
+    write_features(&folder.join("f.safetensors"));
+    let small = "--size 16 --set batch=8 --set hidden=8 --set noise=8 --threads 1 --data data --recipe wgan-gp";
+    let scored = "--eval-every 0.04 --eval-number 12 --features f.safetensors";
+    let ran = run(folder, &format!("train {small} {scored} --kimg 0.08 --out run")).good();
+    assert_eq!(ran.err.matches("score       frechet_squeezenet ").count(), 2, "{}", ran.err);
+    assert!(ran.err.contains("the best so far: run/best.safetensors"), "{}", ran.err);
+    let best =
+        || -> serde_json::Value { serde_json::from_slice(&fs::read(folder.join("run/best.json")).unwrap()).unwrap() };
+    let log = fs::read_to_string(folder.join("run/log.jsonl")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let scores: Vec<f64> = lines.filter_map(|line| line["frechet_squeezenet"].as_f64()).collect();
+    assert_eq!((scores.len(), best()["value"].as_f64()), (2, Some(scores[0].min(scores[1]))));
+    run(folder, "generate --model run/best.safetensors -n 2 --out painted").good();
+    // The same run without scores has the same weights.
+    run(folder, &format!("train {small} --kimg 0.08 --out plain")).good();
+    let weights = |run: &str| {
+        let bytes = fs::read(folder.join(run).join("checkpoints/00000010/state.safetensors")).unwrap();
+        file::from_bytes(&bytes).unwrap().0
+    };
+    assert!(weights("run") == weights("plain"));
+    run(folder, &format!("train --resume run --kimg 0.12 {scored}")).good();
+    assert!(best()["value"].as_f64().unwrap() <= scores[0].min(scores[1]));
+
+    let bad = |args: &str, code, words: &[&str]| run(folder, args).bad(code, words);
+    bad("train --eval-every 1", 2, &["--features"]);
+    bad("train --eval-every 1 --features f.safetensors --kimg 0.1", 2, &["--eval-every", "sentences"]);
+    bad(&format!("train {small} --eval-every 0 --features f.safetensors"), 2, &["--eval-every"]);
+    bad(&format!("train {small} --eval-every 1 --features none --out other"), 1, &["--features none"]);
+    assert!(!folder.join("other").exists());
 }
 
 #[test]

@@ -1,149 +1,243 @@
-//! How near pictures are to real ones: Fréchet distance, KID, precision, recall, density and coverage on the features of
-//! a pretrained network.
+//! How near pictures are to real ones, on the features of a network: the scores of `--metrics`.
 //!
 //! Both sides have one size and number of channels, those of the pictures that are scored: the data is brought to them as
-//! it is for training. Features are made at f32, of pictures of 8 bits.
+//! it is for training. With `--compat` each picture keeps its own size, as in other tools. Features are made at f32, of
+//! pictures of 8 bits.
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use burn::tensor::Device;
-use serde::Serialize;
-use shenbi_data::folder::{Folder, FolderOptions};
-use shenbi_data::mnist::Mnist;
-use shenbi_data::scenes::{Scenes, ScenesOptions, Split};
-use shenbi_data::{DataError, Picture, Source, convert, decode, sheet};
-use shenbi_metrics::prdc::NEIGHBOURS;
-use shenbi_metrics::{FeatureNetwork, Frechet, Kid, KidOptions, Moments, Prdc, frechet, kid, prdc};
+use shenbi_metrics::prdc::{NEIGHBOURS, with_intervals};
+use shenbi_metrics::{Reference, frechet_infinity, inception_score, intra_class, kid, memorisation, mmd};
 use shenbi_models::image::ImageModel;
-use shenbi_nn::kernels::{Precision, precision, set_precision};
-use shenbi_nn::weights;
-use shenbi_train::samples::noise;
+use shenbi_models::text_to_image::painter::Painter;
 
-use super::{Args, ON_SHEET, Row, SEED, Scores, failed};
+use super::metrics::{self, Metric};
+use super::network::{Network, check_network, open_features};
+use super::picture_scores::PictureScores;
+use super::reference::{keep, open_reference, protocol};
+use super::sets::{self, Generated, Painted, Set, Sourced};
+use super::side::{self, Keep, Side};
+use super::{Args, Row, Scores, failed, pairs, sheet, taught};
 use crate::data_source::SCENES;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bar;
 
-/// Pictures made or read at once.
-const BATCH: usize = 64;
 /// Pictures of each side, unless the person says otherwise.
-const NUMBER: u64 = 10_000;
+pub const NUMBER: u64 = 10_000;
 /// Pictures of each side whose distances to each other are compared, at most.
 const COMPARED: usize = 10_000;
-
-/// What the features of two sets say.
-#[derive(Serialize)]
-pub struct PictureScores {
-    /// What the scores are named after.
-    features: &'static str,
-    frechet: Frechet,
-    kid: Kid,
-    prdc: Prdc,
-}
-
-impl PictureScores {
-    /// For the table.
-    pub fn lines(&self) -> Vec<String> {
-        let Self { features, frechet, kid, prdc } = self;
-        let Prdc { precision, recall, density, coverage, .. } = prdc;
-        vec![
-            format!("Fréchet ({features}) {:.3}", frechet.distance),
-            format!("KID ({features}) {} ± {}", short(kid.mean), short(kid.deviation)),
-            format!("precision {precision:.3}  recall {recall:.3}  density {density:.3}  coverage {coverage:.3}"),
-        ]
-    }
-
-    /// What measured each.
-    pub fn protocols(&self) -> Vec<&str> {
-        vec![&self.frechet.protocol, &self.kid.protocol, &self.prdc.protocol]
-    }
-}
-
-/// Five digits: how large the kernel's values are depends on the network.
-fn short(value: f64) -> String {
-    let size = value.abs();
-    if !(1e-3..1e5).contains(&size) {
-        return format!("{value:.4e}");
-    }
-    format!("{value:.*}", (4 - size.log10().floor() as i32).max(0) as usize)
-}
+/// Splits of the Inception score.
+const SPLITS: usize = 10;
 
 /// The scores of a model of pictures.
 pub fn of_model(args: &Args, model: &ImageModel, device: &Device) -> Result<Vec<Row>, Failure> {
-    let network = open_features(args, device)?;
-    let (size, channels) = ([model.config.network.size(); 2], model.config.network.channels());
-    let (data, reference) = open_data(args, size, channels)?;
-    let number = args.number.unwrap_or(NUMBER) as usize;
-    let classes = model.config.classes.len();
-    let mut generated = Side::new(&network, number);
-    let bar = Bar::new("generated", number as u64);
-    for start in (0..number).step_by(BATCH) {
-        let places = start..number.min(start + BATCH);
-        // Classes take turns.
-        let of_classes: Vec<usize> = places.clone().map(|i| i % classes.max(1)).collect();
-        let dim = model.config.network.noise();
-        let noise = places.clone().flat_map(|i| noise(args.seed, "evaluate", i as u64, dim)).collect();
-        let floats = weights::values(model.paint(noise, &of_classes)).data; // [b, c, h, w]
-        let floats = floats.chunks_exact(channels * size[0] * size[1]);
-        generated.add(floats.map(|floats| convert::from_floats(floats, channels, size[0], size[1])).collect())?;
-        bar.at(places.end as u64);
+    let chosen = metrics::chosen(args)?;
+    if chosen.contains(&Metric::Pairs) {
+        return Err(Failure::usage("--metrics pairs: a model's pictures have no partners; give two folders"));
     }
-    let made = match classes {
-        0 => format!("generated/seed={}", args.seed),
-        classes => format!("generated/{classes}-classes-equally/seed={}", args.seed),
-    };
-    compare(args, &network, "generated", &made, generated, (data.as_ref(), &reference))
+    let made = Generated { model, seed: args.seed };
+    let mut scores = PictureScores::default();
+    if chosen.iter().any(|metric| metric.needs_network()) {
+        scores = compare(args, &chosen, "generated", &made, None, device)?;
+    }
+    if chosen.contains(&Metric::ClassificationAccuracy) {
+        scores.classification_accuracy = Some(taught::taught(args, &made, device)?);
+    }
+    finish("generated", scores)
+}
+
+/// The scores of what a painter makes of the data's captions, as pictures: whether they show them is asked elsewhere.
+pub fn of_painter(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, Failure> {
+    let chosen = metrics::chosen(args)?;
+    if let Some(metric) = chosen.iter().find(|metric| !metric.needs_network() || **metric == Metric::IntraClass) {
+        let message = format!("--metrics {}: not for a model of sentences", metric.name());
+        return Err(Failure::usage(message));
+    }
+    check_network(args)?;
+    let (source, name) = sets::captioned(args, painter)?;
+    let data = Sourced { source: source.clone(), name: name.clone() };
+    let made = Painted { painter, source, name, seed: args.seed };
+    finish("painted", compare(args, &chosen, "painted", &made, Some(Box::new(data)), device)?)
 }
 
 /// The scores of a folder.
 pub fn of_folder(args: &Args, images: &Path, device: &Device) -> Result<Vec<Row>, Failure> {
-    if args.data == SCENES {
+    let chosen = metrics::chosen(args)?;
+    let compared = chosen != [Metric::InceptionScore] && args.reference.is_none();
+    if args.data == SCENES && compared {
         return Err(Failure::usage("--images: also name the pictures to compare with, as in --data my-pictures"));
     }
-    let network = open_features(args, device)?;
     if !images.exists() {
         return Err(Failure::Failed(format!("--images {}: no such folder or archive", images.display())));
     }
-    let options = FolderOptions { captions_required: false, ..FolderOptions::default() };
-    // The first picture's size is that of all.
-    let folder = Folder::open(images, &options)?;
-    let first = (0..folder.count()).find_map(|i| folder.original(i).ok());
-    let size = first.map_or(options.size, |picture| [picture.height, picture.width]);
-    let folder = Folder::open(images, &FolderOptions { size, ..options })?;
-    let (data, reference) = open_data(args, size, Source::channels(&folder))?;
-    let scored = read(args, &network, &folder, "images")?;
-    compare(args, &network, "images", &format!("images={}", images.display()), scored, (data.as_ref(), &reference))
+    if chosen.contains(&Metric::ClassificationAccuracy) {
+        return Err(Failure::usage("--metrics cas: it needs a model that makes pictures by class; give --model"));
+    }
+    let mut scores = PictureScores::default();
+    if chosen.iter().any(|metric| metric.needs_network()) {
+        check_network(args)?;
+        let set = sets::images(images, args.compat.is_some())?;
+        scores = compare(args, &chosen, "images", set.as_ref(), None, device)?;
+    }
+    if chosen.contains(&Metric::Pairs) {
+        scores.pairs = Some(pairs::pairs(images, Path::new(&args.data), args.number.unwrap_or(u64::MAX))?);
+    }
+    finish("images", scores)
 }
 
-/// The scores of one side against pictures of `data`, which is called `reference`.
+fn finish(what: &str, scores: PictureScores) -> Result<Vec<Row>, Failure> {
+    for warning in scores.warnings() {
+        output::note(&format!("warning: {warning}"));
+    }
+    Ok(vec![Row { what: what.to_string(), scores: Scores::Pictures(Box::new(scores)) }])
+}
+
+/// Looks at a side's pictures, as many as were asked for.
+pub fn look(args: &Args, set: &dyn Set, network: &Network, keep: Keep, what: &str) -> Result<Side, Failure> {
+    // Other tools take the first ones, and all of them unless told otherwise.
+    let as_others = args.compat.is_some();
+    let number = match args.number {
+        Some(number) => number,
+        None if as_others => set.count().unwrap_or(NUMBER),
+        None => NUMBER,
+    };
+    let side = side::look(set, network, number, as_others, keep, what)?;
+    if side.moments.count() <= NEIGHBOURS[1] {
+        let (found, least) = (side.moments.count(), NEIGHBOURS[1] + 1);
+        return Err(Failure::Failed(format!("{what}: {found} readable pictures; a score needs at least {least}")));
+    }
+    Ok(side)
+}
+
+/// The scores of `set` on the features of a network. given: what to compare with, if it is open already.
 fn compare(
     args: &Args,
-    network: &FeatureNetwork,
+    chosen: &[Metric],
     what: &str,
-    made: &str,
-    scored: Side<'_>,
-    (data, reference): (&dyn Source, &str),
-) -> Result<Vec<Row>, Failure> {
-    let real = read(args, network, data, "data")?;
-    let [height, width] = data.size();
-    let of = format!("{}/{height}x{width}x{}/{made}/reference={reference}", network.id(), data.channels());
+    set: &dyn Set,
+    given: Option<Box<dyn Set>>,
+    device: &Device,
+) -> Result<PictureScores, Failure> {
+    let network = open_features(args, device)?;
+    let ours = protocol(&network, set);
+    let has = |metric| chosen.contains(&metric);
+    let Some(classes) = network.classes().or((!has(Metric::InceptionScore)).then_some(0)) else {
+        let message =
+            format!("--metrics is: {} tells no classes apart; give a classifier as --features", network.name());
+        return Err(Failure::usage(message));
+    };
+    // What can be refused is refused before pictures are made.
+    let saved = args.reference.as_ref().map(|path| open_reference(path, &ours, &network)).transpose()?;
+    let alone = chosen == [Metric::InceptionScore];
+    let data = match &saved {
+        None if !alone && given.is_some() => given,
+        None if !alone => Some(sets::data(args, set.shape(), &args.split, args.compat.is_some())?),
+        _ => None,
+    };
+    let held_out = match &args.held_out {
+        Some(split) if has(Metric::Memorisation) => Some(sets::data(args, set.shape(), split, args.compat.is_some())?),
+        Some(_) => return Err(Failure::usage("--held-out: it belongs to --metrics memorisation")),
+        None => None,
+    };
+    let bootstrapped = args.draws().is_some() && has(Metric::Fid);
+    let features = chosen.iter().any(|metric| metric.keeps_features());
+    let scored = Keep { features: features || bootstrapped, logits: has(Metric::InceptionScore) };
+    let side = look(args, set, &network, scored, what)?;
+    let compat = args.compat.map_or_else(String::new, |compat| format!("/compat={}", compat.name()));
     let dim = network.dim();
-    let frechet = frechet(&real.moments, &scored.moments, &of).map_err(failed)?;
-    if let Some(warning) = &frechet.warning {
-        output::note(&format!("warning: Fréchet ({}): {warning}", network.name()));
+
+    let mut scores = PictureScores { features: Some(network.name()), ..PictureScores::default() };
+    if has(Metric::InceptionScore) {
+        let of = format!("{ours}/{}:{}{compat}", set.name(), side.hash);
+        let splits = SPLITS.min(side.moments.count());
+        let mut found = inception_score(&side.logits, classes, splits, metrics::order(args), &of).map_err(failed)?;
+        if let Some(draws) = args.draws() {
+            let interval =
+                shenbi_metrics::inception_score::interval(&side.logits, classes, found.mean, draws, args.seed);
+            found.interval = Some(interval.map_err(failed)?);
+        }
+        scores.inception_score = Some(found);
     }
-    let options = KidOptions { seed: args.seed, ..KidOptions::default() };
-    let kid = kid(&real.features, &scored.features, dim, options, &of).map_err(failed)?;
-    let prdc = prdc(&thinned(&real.features, dim), &thinned(&scored.features, dim), dim, &of).map_err(failed)?;
-    if let Some(path) = &args.sheet {
-        let rows = [(what.to_string(), scored.shown), ("data".to_string(), real.shown)];
-        decode::write_png(path, &sheet::sheet(&rows, 12, None))?;
-        output::note(&format!("some of the pictures: {}", path.display()));
+    let real = data.as_ref().map(|data| look(args, data.as_ref(), &network, Keep { features, logits: false }, "data"));
+    let real = real.transpose()?;
+    let reference_name = match (&saved, &data, &real) {
+        (Some(saved), ..) => saved.set.clone(),
+        (None, Some(data), Some(real)) => format!("{}:{}", data.name(), real.hash),
+        _ => String::new(),
+    };
+    let of = format!("{ours}/{}/reference={reference_name}{compat}", set.name());
+    if let (Some(path), Some(data), Some(real)) = (&args.save_reference, &data, &real) {
+        keep(path, &protocol(&network, data.as_ref()), data.as_ref(), real)?;
     }
-    let scores = PictureScores { features: network.name(), frechet, kid, prdc };
-    Ok(vec![Row { what: what.to_string(), scores: Scores::Pictures(scores) }])
+    let gaussian = match (saved, &real) {
+        (Some(saved), _) => Some(saved.gaussian),
+        (None, Some(real)) => Some(real.moments.gaussian().map_err(failed)?),
+        (None, None) => None,
+    };
+    if let (Some(gaussian), true) = (gaussian, has(Metric::Fid) || has(Metric::FidInfinity)) {
+        distances(args, chosen, &mut scores, &Reference::new(gaussian).map_err(failed)?, &side, &of)?;
+    }
+    let Some(real) = real else { return Ok(scores) };
+    if has(Metric::Kid) {
+        // torch-fidelity and clean-fid draw for the scored side first, and second.
+        let (a, b) = if args.compat.is_some() { (&side, &real) } else { (&real, &side) };
+        scores.kid = Some(kid(&a.features, &b.features, dim, metrics::kid_options(args), &of).map_err(failed)?);
+    }
+    if has(Metric::Mmd) {
+        scores.mmd = Some(mmd(&real.features, &side.features, dim, &of).map_err(failed)?);
+    }
+    if has(Metric::Prdc) {
+        let (a, b) = (thinned(&real.features, dim), thinned(&side.features, dim));
+        let draws = args.draws().map(|draws| (draws, args.seed));
+        scores.prdc = Some(with_intervals(&a, &b, dim, draws, &of).map_err(failed)?);
+    }
+    if has(Metric::IntraClass) {
+        let names = data.as_ref().map(|data| data.classes().to_vec()).unwrap_or_default();
+        if names != set.classes() {
+            return Err(Failure::usage("--metrics intra: the two sides have different classes"));
+        }
+        let pair = ((&real.features[..], real.labelled()?), (&side.features[..], side.labelled()?));
+        scores.intra_class = Some(intra_class(pair.0, pair.1, dim, &names, &of).map_err(failed)?);
+    }
+    if has(Metric::Memorisation) {
+        let keep = Keep { features: true, logits: false };
+        let held_out = held_out.map(|set| look(args, set.as_ref(), &network, keep, "held out")).transpose()?;
+        let held_out = held_out.as_ref().map(|side| &side.features[..]);
+        let found = memorisation(&real.features, &side.features, held_out, dim, &of).map_err(failed)?;
+        scores.memorisation = Some(found);
+    }
+    if let (Some(path), Some(data)) = (&args.sheet, &data) {
+        sheet::write(path, what, &side, &real, data.as_ref(), scores.memorisation.as_ref())?;
+    }
+    Ok(scores)
+}
+
+/// Fréchet distance, and that at infinity.
+fn distances(
+    args: &Args,
+    chosen: &[Metric],
+    scores: &mut PictureScores,
+    reference: &Reference,
+    side: &Side,
+    of: &str,
+) -> Result<(), Failure> {
+    if chosen.contains(&Metric::Fid) {
+        let mut found = reference.distance(&side.moments.gaussian().map_err(failed)?, of).map_err(failed)?;
+        if let Some(draws) = args.draws() {
+            let interval = reference.interval(&side.features, found.distance, draws, args.seed);
+            found.interval = Some(interval.map_err(failed)?);
+        }
+        scores.frechet = Some(found);
+    }
+    if chosen.contains(&Metric::FidInfinity) {
+        let bar = Bar::new("points", 15);
+        let found = frechet_infinity(reference, &side.features, args.seed, of, |done| bar.at(done as u64));
+        scores.frechet_infinity = Some(found.map_err(failed)?);
+    }
+    Ok(())
 }
 
 /// At most [`COMPARED`] rows, from all over.
@@ -156,139 +250,9 @@ fn thinned(features: &[f32], dim: usize) -> Cow<'_, [f32]> {
     Cow::Owned((0..COMPARED).flat_map(row).copied().collect())
 }
 
-/// One side of the comparison.
-struct Side<'a> {
-    network: &'a FeatureNetwork,
-    features: Vec<f32>,
-    moments: Moments,
-    /// Some of them, from all over.
-    shown: Vec<Picture>,
-    every: usize,
-}
-
-impl<'a> Side<'a> {
-    /// Without pictures yet; there will be about `number`.
-    fn new(network: &'a FeatureNetwork, number: usize) -> Self {
-        let moments = Moments::new(network.dim());
-        Self { network, features: Vec::new(), moments, shown: Vec::new(), every: (number / ON_SHEET).max(1) }
-    }
-
-    fn add(&mut self, pictures: Vec<Picture>) -> Result<(), Failure> {
-        let rows = in_f32(|| self.network.embed(&pictures)).map_err(failed)?;
-        self.moments.add(&rows).map_err(failed)?;
-        self.features.extend(rows);
-        let before = self.moments.count() - pictures.len();
-        for (i, picture) in pictures.into_iter().enumerate() {
-            if (before + i).is_multiple_of(self.every) && self.shown.len() < ON_SHEET {
-                self.shown.push(picture);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Runs `work` with networks at f32, whatever precision is in force.
-fn in_f32<T>(work: impl FnOnce() -> T) -> T {
-    let before = precision();
-    set_precision(Precision::F32);
-    let result = work();
-    set_precision(before);
-    result
-}
-
-/// Pictures from all over a source; damaged ones are left out.
-fn read<'a>(
-    args: &Args,
-    network: &'a FeatureNetwork,
-    source: &dyn Source,
-    what: &'static str,
-) -> Result<Side<'a>, Failure> {
-    let asked = args.number.unwrap_or(NUMBER);
-    let count = source.len().unwrap_or(asked);
-    let number = asked.min(count);
-    let mut side = Side::new(network, number as usize);
-    let (mut pictures, mut damaged): (Vec<Picture>, Option<(u64, DataError)>) = (Vec::new(), None);
-    let bar = Bar::new(what, number);
-    for i in 0..number {
-        match source.get((u128::from(i) * u128::from(count) / u128::from(number)) as u64) {
-            Ok(example) => pictures.push(example.picture),
-            Err(error) => damaged = Some((damaged.map_or(0, |(n, _)| n) + 1, error)),
-        }
-        if pictures.len() == BATCH || i + 1 == number {
-            side.add(std::mem::take(&mut pictures))?;
-            bar.at(i + 1);
-        }
-    }
-    if let Some((n, last)) = damaged {
-        output::note(&format!("warning: {what}: {n} pictures cannot be read; the last: {last}"));
-    }
-    if side.moments.count() <= NEIGHBOURS[1] {
-        let (found, least) = (side.moments.count(), NEIGHBOURS[1] + 1);
-        return Err(Failure::Failed(format!("{what}: {found} readable pictures; a score needs at least {least}")));
-    }
-    Ok(side)
-}
-
-/// The network of `--features`.
-fn open_features(args: &Args, device: &Device) -> Result<FeatureNetwork, Failure> {
-    let remedy = "any safetensors file of torchvision's squeezenet1_0 will do whose input is RGB from 0 to 255 less \
-                  (123, 117, 104); docs/squeezenet1_0.py writes one from torchvision's own weights";
-    let Some(path) = &args.features else {
-        return Err(Failure::usage(format!(
-            "--features FILE is missing: pictures are compared by what a network sees in them that was trained on \
-             photographs; {remedy}"
-        )));
-    };
-    if args.number.is_some_and(|number| number as usize <= NEIGHBOURS[1]) {
-        return Err(Failure::usage(format!("-n: a score needs at least {} pictures", NEIGHBOURS[1] + 1)));
-    }
-    let at = |message: String| Failure::Failed(format!("--features {}: {message}; {remedy}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| at(error.to_string()))?;
-    FeatureNetwork::from_bytes(&bytes, device).map_err(|error| at(error.to_string()))
-}
-
-/// The data at a size, with so many channels, and what to call it.
-fn open_data(args: &Args, size: [usize; 2], channels: usize) -> Result<(Box<dyn Source>, String), Failure> {
-    if args.data == SCENES {
-        let scenes = Scenes::new(ScenesOptions { size, level: args.level, seed: SEED, split: Split::Train })?;
-        return Ok((Box::new(scenes), format!("scenes-{:?}", args.level).to_lowercase()));
-    }
-    let path = Path::new(&args.data);
-    if !path.exists() {
-        return Err(Failure::Failed(format!("--data {}: no such folder or archive", args.data)));
-    }
-    if Mnist::is_in(path) {
-        // A model of RGB has learnt from three digits at a time.
-        let stacked = (channels == 3).then_some(SEED);
-        let name = if stacked.is_some() { "mnist-stacked" } else { "mnist" };
-        return Ok((Box::new(Mnist::open(path, size, stacked)?), format!("{name}:{}", args.data)));
-    }
-    let open = |split: Option<&str>| {
-        let channels = Some(channels);
-        let split = split.map(str::to_string);
-        Folder::open(
-            path,
-            &FolderOptions { size, channels, split, captions_required: false, ..FolderOptions::default() },
-        )
-    };
-    // Data without splits is used whole.
-    let (folder, split) = match open(Some(&args.split)) {
-        Ok(folder) => (folder, args.split.as_str()),
-        Err(_) if args.split == "train" => (open(None)?, "all"),
-        Err(error) => return Err(error.into()),
-    };
-    Ok((Box::new(folder), format!("{}:{split}", args.data)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_of_any_size_are_short() {
-        let all = [0.0, 0.012_345_67, 1.0, -7623.78283, 99_999.0, 1.5e-5, 123_456.0].map(short);
-        assert_eq!(all, ["0.0000e0", "0.012346", "1.0000", "-7623.8", "99999", "1.5000e-5", "1.2346e5"]);
-    }
 
     #[test]
     fn large_sides_are_thinned_evenly() {
