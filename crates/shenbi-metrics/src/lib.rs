@@ -9,6 +9,7 @@
 //! | [`mod@prdc`] | precision, recall, density, coverage: is all of it real, is all that is real there |
 //! | [`features`] | the pretrained network behind these three |
 //! | [`mod@r_precision`] | is a picture's own caption the best among 100 |
+//! | [`text`] | texts: likelihoods, BLEU and self-BLEU, distinct-n, copied n-grams, the reverse score |
 //! | [`contrast`] | the picture and text encoder behind it, trained on real pictures and captions |
 
 pub mod attributes;
@@ -23,6 +24,7 @@ mod perturb;
 pub mod prdc;
 pub mod r_precision;
 mod support;
+pub mod text;
 
 pub use attributes::{AttributeReport, score};
 pub use contrast::{ContrastEncoder, ContrastOptions};

@@ -17,5 +17,6 @@ pub mod schedule;
 mod sentences;
 pub mod session;
 pub mod tensorboard;
+pub mod text;
 pub mod trainer;
 mod watch;
