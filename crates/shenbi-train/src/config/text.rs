@@ -64,7 +64,7 @@ pub struct TextRecipe {
     /// `lstm`: numbers of state.
     pub hidden: usize,
     /// `transformer`: width.
-    pub width: usize,
+    pub text_width: usize,
     /// `transformer`: blocks.
     pub layers: usize,
     /// `transformer`, `relational`: attention heads.
@@ -131,7 +131,7 @@ impl Default for TextRecipe {
             method: Method::Likelihood,
             embedding: 128,
             hidden: 256,
-            width: 128,
+            text_width: 128,
             layers: 4,
             heads: 4,
             slots: 1,
@@ -213,7 +213,7 @@ impl TextRecipe {
 
     /// The same for a Transformer.
     pub(crate) fn gpt(&self, vocabulary: usize, length: usize) -> GptConfig {
-        GptConfig { vocabulary, length, width: self.width, layers: self.layers, heads: self.heads }
+        GptConfig { vocabulary, length, width: self.text_width, layers: self.layers, heads: self.heads }
     }
 
     /// The share of the run spent on likelihood.
