@@ -14,6 +14,7 @@ pub mod loader;
 pub mod mnist;
 pub mod scenes;
 pub mod sheet;
+pub mod text;
 
 pub use error::{DataError, Result};
 /// Named random streams.

@@ -19,7 +19,9 @@ mod activation;
 mod conv;
 mod element;
 mod error;
+mod functions;
 mod isa;
+mod lstm;
 mod matmul;
 mod norm;
 mod optim;
@@ -27,6 +29,7 @@ mod pack;
 mod parallel;
 mod resample;
 mod scratch;
+mod softmax;
 
 pub use activation::{Activation, activation_backward, activation_forward, channel_sum, tanh_backward, tanh_forward};
 pub use conv::{
@@ -36,7 +39,9 @@ pub use conv::{
 pub use element::{Element, Input, bf16};
 pub use error::KernelError;
 pub use isa::{Isa, Precision, active_isa, auto_precision, available_isas, describe, with_isa};
+pub use lstm::{Lstm, lstm_backward, lstm_forward};
 pub use matmul::{Transpose, gemm};
 pub use norm::{Norm, NormGradients, NormStats, Over, norm_apply, norm_backward, norm_forward};
 pub use optim::{AdamStep, adam_step, ema_update};
 pub use resample::{Filter, Resample, downsample, upsample};
+pub use softmax::{Head, NllGradients, nll, sample};

@@ -19,6 +19,7 @@
 //! | [`bootstrap`](mod@bootstrap) | how far a score would be from itself on other pictures |
 //! | [`reference`], [`npy`] | statistics of a reference, kept in a file |
 //! | [`mod@r_precision`] | is a picture's own caption the best among 100 |
+//! | [`text`] | texts: likelihoods, BLEU and self-BLEU, distinct-n, copied n-grams, the reverse score |
 //! | [`contrast`] | the picture and text encoder behind it, trained on real pictures and captions |
 
 pub mod attributes;
@@ -48,6 +49,7 @@ pub mod r_precision;
 pub mod reference;
 pub mod resize;
 mod support;
+pub mod text;
 
 pub use attributes::{AttributeReport, score};
 pub use bootstrap::Interval;

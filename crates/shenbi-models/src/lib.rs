@@ -4,4 +4,5 @@ pub mod backbone;
 pub mod encoder;
 pub mod image;
 pub mod model;
+pub mod text;
 pub mod text_to_image;

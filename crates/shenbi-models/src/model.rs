@@ -1,9 +1,13 @@
 //! A trained model of any kind, as a file.
 
+use std::collections::HashMap;
+
 use burn::tensor::Device;
 use shenbi_nn::file;
+use shenbi_nn::weights::Named;
 
 use crate::image::ImageModel;
+use crate::text::TextModel;
 use crate::text_to_image::painter::{Painter, PainterError};
 
 /// Version of the files' layout.
@@ -17,6 +21,8 @@ pub enum Model {
     Painter(Painter),
     /// Noise to pictures.
     Image(ImageModel),
+    /// Texts.
+    Text(TextModel),
 }
 
 impl Model {
@@ -25,6 +31,7 @@ impl Model {
         match self {
             Self::Painter(painter) => painter.config.network.recipe(),
             Self::Image(model) => &model.recipe,
+            Self::Text(model) => &model.recipe,
         }
     }
 
@@ -35,12 +42,8 @@ impl Model {
     pub fn to_bytes(&self, half: bool) -> Result<Vec<u8>, PainterError> {
         match self {
             Self::Painter(painter) => painter.to_bytes(half),
-            Self::Image(model) => {
-                let (named, mut metadata) = model.parts().map_err(PainterError::Metadata)?;
-                metadata.insert("format".to_string(), FORMAT.to_string());
-                metadata.insert("kind".to_string(), "image".to_string());
-                Ok(file::to_bytes(&named, metadata, half)?)
-            }
+            Self::Image(model) => of_kind("image", model.parts(), half),
+            Self::Text(model) => of_kind("text", model.parts(), half),
         }
     }
 
@@ -50,15 +53,32 @@ impl Model {
     /// The bytes are no such model; the message says in what way.
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self, PainterError> {
         let (named, metadata) = file::from_bytes(bytes)?;
-        if metadata.get("kind").is_none_or(|kind| kind != "image") {
+        let get = |key: &str| metadata.get(key).map_or("", String::as_str);
+        let kind = get("kind");
+        if !matches!(kind, "image" | "text") {
             return Painter::from_named(&named, &metadata, device).map(Self::Painter);
         }
-        let get = |key: &str| metadata.get(key).map_or("", String::as_str);
         if get("format") != FORMAT {
             let message = format!("file format '{}', this program reads {FORMAT}: update it", get("format"));
             return Err(PainterError::Metadata(message));
         }
+        if kind == "text" {
+            let model = TextModel::from_parts(&metadata, &named, device);
+            return model.map(Self::Text).map_err(PainterError::Metadata);
+        }
         let model = ImageModel::from_parts(get("recipe"), get("config"), &named, device);
         model.map(Self::Image).map_err(PainterError::Metadata)
     }
+}
+
+/// The bytes of a model's tensors and metadata.
+fn of_kind(
+    kind: &str,
+    parts: Result<(Named, HashMap<String, String>), String>,
+    half: bool,
+) -> Result<Vec<u8>, PainterError> {
+    let (named, mut metadata) = parts.map_err(PainterError::Metadata)?;
+    metadata.insert("format".to_string(), FORMAT.to_string());
+    metadata.insert("kind".to_string(), kind.to_string());
+    Ok(file::to_bytes(&named, metadata, half)?)
 }

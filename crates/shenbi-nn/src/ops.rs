@@ -4,10 +4,10 @@
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
-use burn::tensor::{DType, Device, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
 pub use crate::kernels::Filter;
-use crate::kernels::{AdamStep, After, Kernels, Normalize, Resize, activation_type};
+use crate::kernels::{AdamStep, After, Kernels, Normalize, Resize, Rows, activation_type};
 
 pub(crate) fn on_cpu(device: Device) -> bool {
     matches!(device.without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
@@ -287,6 +287,49 @@ pub fn approach<const D: usize>(average: Tensor<D>, value: Tensor<D>, rate: f64)
         return Tensor::from_dispatch(Dispatch::shenbi_approach(average, value, rate as f32));
     }
     average.clone() + (value - average).mul_scalar(rate)
+}
+
+/// The states of an LSTM from zeros, from its inputs' products (gates i, f, g, o, biases included), in f32.
+///
+/// # Shapes
+/// gates: `[t, b, 4h]`, recurrent: `[4h, h]`; returns `[t, b, h]`.
+pub fn lstm(gates: Tensor<3>, recurrent: Tensor<2>) -> Tensor<3> {
+    if on_cpu(gates.device()) {
+        return Tensor::from_dispatch(Dispatch::shenbi_lstm(gates.into_dispatch(), recurrent.into_dispatch()));
+    }
+    let ([t, b, _], [_, h]) = (gates.dims(), recurrent.dims());
+    let zeros = || Tensor::<2>::zeros([b, h], &gates.device());
+    let (mut state, mut cell, mut states) = (zeros(), zeros(), Vec::with_capacity(t));
+    for step in 0..t {
+        let now = gates.clone().narrow(0, step, 1).reshape([b, 4 * h]) + state.matmul(recurrent.clone().transpose());
+        let part = |i: usize| now.clone().narrow(1, i * h, h);
+        cell = activation::sigmoid(part(1)) * cell + activation::sigmoid(part(0)) * part(2).tanh();
+        state = activation::sigmoid(part(3)) * cell.clone().tanh();
+        states.push(state.clone());
+    }
+    Tensor::stack(states, 0)
+}
+
+/// The weighted sum of -log softmax(W x + b) at each row's target, without ever holding all logits on the CPU.
+///
+/// # Shapes
+/// x: `[n, h]`, weight: `[v, h]`, bias: `[v]`, rows: `n` of them; returns `[1]`.
+///
+/// # Panics
+/// A target is no token of the vocabulary.
+pub fn nll(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, rows: Rows) -> Tensor<1> {
+    let device = x.device();
+    if on_cpu(device.clone()) {
+        let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+        return Tensor::from_dispatch(Dispatch::shenbi_nll(x, weight, bias, rows));
+    }
+    let device = device.without_autodiff();
+    let n = rows.targets.len();
+    let targets: Vec<i32> = rows.targets.iter().map(|target| *target as i32).collect();
+    let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [n, 1]), &device);
+    let weights = Tensor::<2>::from_data(TensorData::new(rows.weights.to_vec(), [n, 1]), &device);
+    let log = activation::log_softmax(x.matmul(weight.transpose()) + bias.unsqueeze(), 1);
+    (log.gather(1, targets) * weights).sum().neg()
 }
 
 /// a + b, one shape and one type: pictures that lie channels-last stay so.

@@ -1,11 +1,36 @@
-//! A pre-norm Transformer encoder (1706.03762; norm placement of 2002.04745).
+//! Pre-norm Transformer blocks, of an encoder or a decoder (1706.03762; norm placement of 2002.04745).
 
 use burn::module::Module;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use crate::init::Init;
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
+
+/// Keys and values of the tokens that a decoder has read, `[b, h, t, d]`.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    key: Tensor<4>,
+    value: Tensor<4>,
+}
+
+impl Cache {
+    /// Each text `times` times, one after the other.
+    #[must_use]
+    pub fn repeat(&self, times: usize) -> Self {
+        let rows = |x: &Tensor<4>| {
+            let [b, h, t, d] = x.dims();
+            x.clone().reshape([b, 1, h * t * d]).repeat_dim(1, times).reshape([b * times, h, t, d])
+        };
+        Self { key: rows(&self.key), value: rows(&self.value) }
+    }
+}
+
+/// The bias with which each of `t` tokens looks at itself and the ones before, `[1, 1, t, t]`.
+pub fn causal(t: usize, device: &Device) -> Tensor<4> {
+    let values: Vec<f32> = (0..t * t).map(|i| if i % t > i / t { -1e9 } else { 0.0 }).collect();
+    Tensor::from_data(TensorData::new(values, [1, 1, t, t]), &device.clone().without_autodiff())
+}
 
 /// Self-attention and a feed-forward layer, each added to its input.
 #[derive(Module, Debug)]
@@ -42,16 +67,43 @@ impl Block {
     }
 
     /// # Shapes
-    /// x: `[b, t, n]`; bias: `[b, 1, 1, t]`, 0 where a token may be looked at and very negative where it is padding.
+    /// x: `[b, t, n]`; bias: `[b or 1, 1, 1 or t, t]`, 0 where a token may be looked at and very negative where it is
+    /// padding, or (in a decoder, [`causal`]) comes later.
     pub fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
+        let [query, key, value] = self.parts(x.clone());
+        let scores = self.scores(query, key) + bias; // [b, h, t, t]
+        self.after(x, activation::softmax(scores, 3).matmul(value))
+    }
+
+    /// A decoder's next tokens, which look at those of `cache` and at themselves, and join them there.
+    ///
+    /// # Shapes
+    /// x: `[b, 1, n]`.
+    pub fn forward_next(&self, x: Tensor<3>, cache: &mut Option<Cache>) -> Tensor<3> {
+        let [query, key, value] = self.parts(x.clone());
+        let [key, value] = match cache.take() {
+            Some(Cache { key: k, value: v }) => [Tensor::cat(vec![k, key], 2), Tensor::cat(vec![v, value], 2)],
+            None => [key, value],
+        };
+        *cache = Some(Cache { key: key.clone(), value: value.clone() });
+        self.after(x, activation::softmax(self.scores(query, key), 3).matmul(value))
+    }
+
+    /// Query, key and value, `[b, h, t, d]` each.
+    fn parts(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
+        let ([b, t, n], heads) = (x.dims(), self.heads);
+        let qkv = self.qkv.forward(self.norm1.forward(x)).reshape([b, t, 3 * heads, n / heads]).swap_dims(1, 2);
+        [0, 1, 2].map(|part| qkv.clone().narrow(1, part * heads, heads))
+    }
+
+    fn scores(&self, query: Tensor<4>, key: Tensor<4>) -> Tensor<4> {
+        let [.., d] = query.dims();
+        query.matmul(key.transpose()).mul_scalar((d as f64).powf(-0.5))
+    }
+
+    /// All after attention. mixed: `[b, h, t, d]`.
+    fn after(&self, x: Tensor<3>, mixed: Tensor<4>) -> Tensor<3> {
         let [b, t, n] = x.dims();
-        let (heads, d) = (self.heads, n / self.heads);
-        let qkv = self.qkv.forward(self.norm1.forward(x.clone())).reshape([b, t, 3 * heads, d]).swap_dims(1, 2); // [b, 3h, t, d]
-        let query = qkv.clone().narrow(1, 0, heads); // [b, h, t, d]
-        let key = qkv.clone().narrow(1, heads, heads);
-        let value = qkv.narrow(1, 2 * heads, heads);
-        let scores = query.matmul(key.transpose()).mul_scalar((d as f64).powf(-0.5)) + bias; // [b, h, t, t]
-        let mixed = activation::softmax(scores, 3).matmul(value); // [b, h, t, d]
         let x = x + self.out.forward(mixed.swap_dims(1, 2).reshape([b, t, n]));
         let hidden = activation::relu(self.up.forward(self.norm2.forward(x.clone())));
         x + self.down.forward(hidden)

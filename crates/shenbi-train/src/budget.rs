@@ -23,6 +23,7 @@ impl Budget {
             Recipe::Brush(recipe) => recipe.pretrain,
             Recipe::Dfgan(recipe) => recipe.pretrain,
             Recipe::Image(_) => 0.0,
+            Recipe::Text(recipe) => recipe.likelihood_share(),
         };
         Self { steps, seconds: run.minutes * 60.0, batch: run.batch as u64, pretrain }
     }

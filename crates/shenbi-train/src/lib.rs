@@ -18,5 +18,6 @@ pub mod scoring;
 mod sentences;
 pub mod session;
 pub mod tensorboard;
+pub mod text;
 pub mod trainer;
 mod watch;

@@ -8,12 +8,18 @@ use shenbi_models::model::Model;
 use shenbi_models::text_to_image::painter::{Painter, PainterError};
 use shenbi_nn::weights;
 
+use crate::atomic::write_atomic;
+use crate::error::RunError;
+
 /// Pictures a prompt.
 const NOISES: usize = 4;
 /// Pictures a row, and rows, of a grid of pictures without prompts.
 const GRID: [usize; 2] = [10, 6];
 /// Rows of a grid by class, at most.
 const CLASSES: usize = 10;
+
+/// Texts.
+const TEXTS: usize = 40;
 
 /// Why samples could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +30,9 @@ pub enum SampleError {
     /// The picture cannot be written.
     #[error(transparent)]
     Write(#[from] DataError),
+    /// The texts cannot be written.
+    #[error(transparent)]
+    Text(RunError),
 }
 
 /// What the grids show.
@@ -39,7 +48,7 @@ impl Samples {
         Self { prompts, seed }
     }
 
-    /// Makes the grid with `model` and writes it to `path` as PNG.
+    /// Makes the grid with `model` and writes it to `path` as PNG; texts, as lines.
     ///
     /// # Errors
     /// A prompt cannot be encoded, or the file not be written.
@@ -47,6 +56,12 @@ impl Samples {
         let grid = match model {
             Model::Painter(painter) => self.painted(painter)?,
             Model::Image(model) => self.grid(model),
+            Model::Text(model) => {
+                let mut stream = rng::stream(self.seed, "samples", 0);
+                let texts = model.decode(&model.write(TEXTS, 1.0, || rng::uniform(&mut stream)));
+                let written = write_atomic(path, (texts.join("\n") + "\n").as_bytes());
+                return written.map_err(SampleError::Text);
+            }
         };
         Ok(decode::write_png(path, &grid)?)
     }

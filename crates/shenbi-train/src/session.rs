@@ -6,6 +6,7 @@
 
 mod start;
 
+pub(crate) use start::steps_of;
 pub use start::{spread_captions, train_tokenizer, untrained};
 
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ use crate::trainer::{Devices, Losses, Phase, Trainer};
 use crate::watch::{Meter, Watch};
 
 /// Seconds between lines of the log.
-const LOG_SECONDS: f64 = 1.0;
+pub(crate) const LOG_SECONDS: f64 = 1.0;
 /// A run is taken back so many times at most.
 const ROLLBACKS: u32 = 4;
 
@@ -156,6 +157,7 @@ impl From<SampleError> for TrainError {
         match error {
             SampleError::Paint(error) => Self::Defect(error.to_string()),
             SampleError::Write(error) => Self::Data(error),
+            SampleError::Text(error) => Self::Run(error),
         }
     }
 }
@@ -214,7 +216,7 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
             on_event(Event::Started { network, fitted, from: &from });
         }
         // A run that is killed before its first checkpoint must not go on from nothing.
-        save(&mut folder, run, trainer.as_ref(), &loader, 0.0, &mut watch, on_event)?;
+        save(&mut folder, run, trainer.as_ref(), loader.position(), 0.0, &mut watch, on_event)?;
         saved_step = Some(0);
     }
     let (mut last_sample, mut unreadable, mut before) = (None, 0, None);
@@ -229,7 +231,7 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
         }
         let (phase, share) = budget.phase(trainer.steps(), progress);
         if before == Some(Phase::Contrast) && phase == Phase::Gan {
-            save(&mut folder, run, trainer.as_ref(), &loader, clock.seconds(), &mut watch, on_event)?;
+            save(&mut folder, run, trainer.as_ref(), loader.position(), clock.seconds(), &mut watch, on_event)?;
             (saved, saved_step) = (clock.seconds(), Some(trainer.steps().all()));
         }
         before = Some(phase);
@@ -279,14 +281,14 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
             clock.without(asked.elapsed().as_secs_f64());
         }
         if now - saved >= run.checkpoint_seconds {
-            save(&mut folder, run, trainer.as_ref(), &loader, now, &mut watch, on_event)?;
+            save(&mut folder, run, trainer.as_ref(), loader.position(), now, &mut watch, on_event)?;
             (saved, saved_step) = (clock.seconds(), Some(trainer.steps().all()));
         }
     };
 
     let steps = trainer.steps().all();
     if saved_step != Some(steps) {
-        save(&mut folder, run, trainer.as_ref(), &loader, clock.seconds(), &mut watch, on_event)?;
+        save(&mut folder, run, trainer.as_ref(), loader.position(), clock.seconds(), &mut watch, on_event)?;
     }
     if !stopped {
         let path = folder.sample_path(steps * run.batch as u64);
@@ -323,11 +325,11 @@ fn check(run: &RunSettings, source: &dyn Source) -> Result<(), TrainError> {
 }
 
 /// Writes a checkpoint, unless what it would hold is no longer good.
-fn save(
+pub(crate) fn save<B>(
     folder: &mut RunFolder,
     run: &RunSettings,
-    trainer: &dyn Trainer,
-    loader: &Loader,
+    trainer: &dyn Trainer<B>,
+    examples: u64,
     seconds: f64,
     watch: &mut Watch,
     on_event: &mut dyn FnMut(Event<'_>),
@@ -339,6 +341,7 @@ fn save(
     let tokenizer_json = match &model {
         Model::Painter(painter) => Some(painter.tokenizer.to_json().map_err(|error| defect(&error))?),
         Model::Image(_) => None,
+        Model::Text(model) => Some(model.tokenizer.to_json().map_err(|error| defect(&error))?),
     };
     let model = model.to_bytes(true).map_err(|error| defect(&error))?;
     let state = TrainState {
@@ -346,7 +349,7 @@ fn save(
         recipe: run.recipe.clone(),
         contrast_steps: steps.contrast,
         gan_steps: steps.gan,
-        examples_consumed: loader.position(),
+        examples_consumed: examples,
         elapsed_seconds: seconds,
     };
     let path = folder.save_checkpoint(steps.all(), &Checkpoint { named, state, tokenizer_json, model })?;

@@ -13,7 +13,7 @@ use crate::config::RunSettings;
 /// Which part of the run a step belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Sentences against pictures.
+    /// What comes before the game: sentences against pictures, or the likelihood of texts.
     Contrast,
     /// The GAN.
     Gan,
@@ -109,8 +109,8 @@ impl Devices {
     }
 }
 
-/// A recipe at work.
-pub trait Trainer {
+/// A recipe at work, on batches of some kind.
+pub trait Trainer<B = Batch> {
     /// Steps so far.
     fn steps(&self) -> Steps;
 
@@ -118,7 +118,7 @@ pub trait Trainer {
     ///
     /// # Errors
     /// A caption cannot be encoded.
-    fn step(&mut self, batch: &Batch, phase: Phase, progress: f64) -> Result<Losses, String>;
+    fn step(&mut self, batch: &B, phase: Phase, progress: f64) -> Result<Losses, String>;
 
     /// The trained model as it stands: what averages over the last steps.
     fn model(&self) -> Model;

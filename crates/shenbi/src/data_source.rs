@@ -125,7 +125,7 @@ impl Data {
                 options.caption_columns.clone_from(&recipe.caption_columns);
                 options.template.clone_from(&recipe.template);
             }
-            Recipe::Image(_) => options.captions_required = false,
+            Recipe::Image(_) | Recipe::Text(_) => options.captions_required = false,
         }
         let folder = Folder::open(path, &options)?;
         let summary = Summary {

@@ -22,13 +22,21 @@ pub struct Progress {
     drawn: bool,
     smooth: Losses,
     stepped: bool,
+    texts: bool,
 }
 
 impl Progress {
     /// Shows nothing yet.
     pub fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { terminal, shown: None, drawn: false, smooth: Losses::default(), stepped: false }
+        Self { terminal, shown: None, drawn: false, smooth: Losses::default(), stepped: false, texts: false }
+    }
+
+    /// The same for a run on texts.
+    pub fn of_texts() -> Self {
+        let mut progress = Self::new();
+        progress.texts = true;
+        progress
     }
 
     /// Whether the session has taken a step.
@@ -48,14 +56,17 @@ impl Progress {
                 }
                 self.shown = Some(Instant::now());
                 let progress = progress.clamp(0.0, 1.0);
-                let time = format!("{images_per_second:.0} img/s  {} left", duration(seconds_left));
+                let unit = if self.texts { "texts" } else { "img" };
+                let time = format!("{images_per_second:.0} {unit}/s  {} left", duration(seconds_left));
                 let losses = describe(&self.smooth, phase);
-                let (name, percent) = (phase.name(), progress * 100.0);
+                let name = if self.texts && phase == Phase::Contrast { "nll" } else { phase.name() };
+                let percent = progress * 100.0;
                 if self.terminal {
                     let figures = format!("{percent:>3.0}%  {time}  {losses}");
                     self.draw(name, progress, &figures);
                 } else {
-                    output::note(&format!("{name:<8} {percent:>3.0}%  {}  {time}  {losses}", kilo(images)));
+                    let seen = if self.texts { format!("{images} texts") } else { kilo(images) };
+                    output::note(&format!("{name:<8} {percent:>3.0}%  {seen}  {time}  {losses}"));
                 }
             }
             Event::Started { network, fitted, from } => {
@@ -155,8 +166,15 @@ fn describe(losses: &Losses, phase: Phase) -> String {
     let figure = |shown: &str, name: &str| losses.get(name).map(|value| format!("{shown} {value:.3}"));
     let found = losses.get("accuracy").map(|share| format!("match {:.0}%", share * 100.0));
     let figures = match phase {
-        Phase::Contrast => vec![figure("contrast", "contrast"), found],
-        Phase::Gan => vec![figure("D", "d"), figure("G", "g"), figure("real", "real"), figure("fake", "fake"), found],
+        Phase::Contrast => vec![figure("contrast", "contrast"), figure("NLL", "nll"), found],
+        Phase::Gan => vec![
+            figure("D", "d"),
+            figure("G", "g"),
+            figure("real", "real"),
+            figure("fake", "fake"),
+            figure("reward", "reward"),
+            found,
+        ],
     };
     figures.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }

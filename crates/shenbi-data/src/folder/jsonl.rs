@@ -2,6 +2,8 @@
 //!
 //! The convention of Hugging Face's `imagefolder`. A caption is a string or a list of strings.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::store::Store;
@@ -10,14 +12,11 @@ use crate::{DataError, Result};
 
 pub(super) fn read(store: &Store, file: usize) -> Result<Table> {
     let text = store.read_text(file)?;
+    let path = store.path(file);
     let mut table = Table { file, columns: Vec::new(), rows: Vec::new() };
-    for (number, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let at = |message: String| DataError::line(store.path(file), number + 1, message);
-        let object: Map<String, Value> = serde_json::from_str(line)
-            .map_err(|e| at(format!("not a JSON object (one a line expected): {}", short(&e))))?;
+    for object in objects(&path, &text) {
+        let (line, object) = object?;
+        let at = |message: String| DataError::line(&path, line, message);
         for column in object.keys() {
             if !table.columns.contains(column) {
                 table.columns.push(column.clone());
@@ -28,7 +27,7 @@ pub(super) fn read(store: &Store, file: usize) -> Result<Table> {
             Some(other) => return Err(at(format!("`file_name` is {other}, expected a string"))),
             None => {
                 let columns: Vec<String> = object.keys().cloned().collect();
-                return Err(Table::no_file_name(store, file, number + 1, &columns));
+                return Err(Table::no_file_name(store, file, line, &columns));
             }
         };
         let texts = object.into_iter().filter_map(|(column, value)| Some((column, texts(value)?))).collect();
@@ -37,8 +36,20 @@ pub(super) fn read(store: &Store, file: usize) -> Result<Table> {
     Ok(table)
 }
 
+/// The JSON objects of a text, one a line, with the numbers of their lines; empty lines are passed over.
+pub(crate) fn objects<'a>(
+    path: &'a Path,
+    text: &'a str,
+) -> impl Iterator<Item = Result<(usize, Map<String, Value>)>> + 'a {
+    text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()).map(move |(line, number)| {
+        let wrong = |e: &serde_json::Error| format!("not a JSON object (one a line expected): {}", short(e));
+        let object = serde_json::from_str(line).map_err(|e| DataError::line(path, number, wrong(&e)))?;
+        Ok((number, object))
+    })
+}
+
 /// A string, or a list of strings; `None` for anything else.
-fn texts(value: Value) -> Option<Vec<String>> {
+pub(crate) fn texts(value: Value) -> Option<Vec<String>> {
     match value {
         Value::String(text) => Some(vec![text]),
         Value::Array(values) if !values.is_empty() => {

@@ -13,11 +13,11 @@
 //! names are relative to their own folder.
 
 mod class_folders;
-mod csv_file;
-mod jsonl;
+pub(crate) mod csv_file;
+pub(crate) mod jsonl;
 mod labels_json;
 mod store;
-mod table;
+pub(crate) mod table;
 mod text_files;
 
 use std::collections::BTreeSet;

@@ -184,15 +184,7 @@ impl Store {
 
     /// The file's content as text, without a byte order mark.
     pub fn read_text(&self, file: usize) -> Result<String> {
-        let mut bytes = self.read(file)?;
-        if bytes.starts_with(b"\xef\xbb\xbf") {
-            bytes.drain(..3);
-        }
-        String::from_utf8(bytes).map_err(|e| {
-            let good = e.utf8_error().valid_up_to();
-            let line = e.as_bytes()[..good].iter().filter(|&&b| b == b'\n').count() + 1;
-            DataError::line(self.path(file), line, "not UTF-8; save the file as UTF-8")
-        })
+        crate::text::utf8(&self.path(file), self.read(file)?)
     }
 }
 

@@ -142,7 +142,7 @@ fn caption_columns(store: &Store, tables: &[Table], options: &FolderOptions) -> 
 }
 
 /// `a`, `b`, `c`
-pub(super) fn list(names: &[String]) -> String {
+pub(crate) fn list(names: &[String]) -> String {
     if names.is_empty() {
         return "(none)".to_string();
     }

@@ -12,7 +12,7 @@ type Inner = TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLev
 /// Why a tokenizer could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("tokenizer: {0}")]
-pub struct TokenizerError(String);
+pub struct TokenizerError(pub(crate) String);
 
 /// Token indices of several texts, padded with zeros to one length.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +98,14 @@ impl Tokenizer {
         self.inner.get_model().get_vocab_size()
     }
 
+    /// The text of these tokens; padding and what is no token is left out, bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// The library refuses, which no tokens are known to cause.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        self.inner.decode(ids, true).map_err(|error| TokenizerError(error.to_string()))
+    }
+
     /// Encodes texts and pads them to the longest. An empty text becomes one padding token.
     ///
     /// # Errors
@@ -148,6 +156,15 @@ mod tests {
         let again = Tokenizer::from_json(&tokenizer.to_json().unwrap(), 16).unwrap();
         let texts = ["a Red star", "红色的星星", "🐉 never seen"];
         assert_eq!(tokenizer.encode(&texts).unwrap(), again.encode(&texts).unwrap());
+    }
+
+    #[test]
+    fn decodes_what_it_encoded() {
+        let tokenizer = tokenizer();
+        for text in ["a red circle", "黄色背景上的红色圆形", "🐉 never seen"] {
+            let ids: Vec<u32> = tokenizer.encode(&[text]).unwrap().ids.iter().map(|id| *id as u32).collect();
+            assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use shenbi_kernels::{self as kernels, Activation, Input, bf16};
 
 use super::memory::{buffer, contiguous, dense, elements, pictures, recycle, tensor, to_channels_last};
 use super::packed::packed;
-use super::{AdamStep, After, KernelGradients, Kernels, Normalize, Resize, Stride, precision};
+use super::{AdamStep, After, KernelGradients, Kernels, Normalize, Resize, Rows, Stride, precision, sequence};
 
 /// Runs the body with `$E` bound to the element type of `$dtype`.
 macro_rules! with_element {
@@ -27,7 +27,7 @@ macro_rules! with_element {
 }
 
 /// Kernels refuse shapes that layers cannot make; a layer that does has a bug, and the message names the shapes.
-fn run<T>(result: Result<T, kernels::KernelError>) -> T {
+pub(super) fn run<T>(result: Result<T, kernels::KernelError>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -206,6 +206,17 @@ impl Kernels for Flex {
         (moved, first, second)
     }
 
+    fn shenbi_lstm(gates: FlexTensor, recurrent: FlexTensor) -> FlexTensor {
+        let [states, gates, cells] = sequence::lstm_forward(gates, recurrent);
+        recycle(gates);
+        recycle(cells);
+        states
+    }
+
+    fn shenbi_nll(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, rows: Rows) -> FlexTensor {
+        sequence::nll_forward(x, weight, bias, &rows)
+    }
+
     fn shenbi_approach(average: FlexTensor, value: FlexTensor, rate: f32) -> FlexTensor {
         let (mut average, value) = (owned(average), contiguous(value));
         run(kernels::ema_update(average.storage_mut(), elements(&value), 1.0 - rate));
@@ -214,7 +225,7 @@ impl Kernels for Flex {
 }
 
 /// An f32 tensor that no one else holds, contiguous, and all of its memory.
-fn owned(tensor: FlexTensor) -> FlexTensor {
+pub(super) fn owned(tensor: FlexTensor) -> FlexTensor {
     let tensor = contiguous(tensor);
     let whole = tensor.bytes().len() == tensor.layout().num_elements() * size_of::<f32>();
     if tensor.is_unique() && whole {
@@ -315,6 +326,33 @@ impl KernelGradients for Flex {
             recycle(dy);
             (dx, tensor(dgamma, gamma.shape()), tensor(dbeta, gamma.shape()))
         })
+    }
+
+    fn shenbi_lstm_forward(gates: FlexTensor, recurrent: FlexTensor) -> [FlexTensor; 3] {
+        sequence::lstm_forward(gates, recurrent)
+    }
+
+    fn shenbi_lstm_backward(kept: [FlexTensor; 3], recurrent: FlexTensor, dy: FlexTensor) -> [FlexTensor; 2] {
+        sequence::lstm_backward(kept, recurrent, dy)
+    }
+
+    fn shenbi_nll_gradients(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        rows: Rows,
+    ) -> (FlexTensor, [FlexTensor; 3]) {
+        sequence::nll_gradients(x, weight, bias, &rows)
+    }
+
+    fn shenbi_scale(x: FlexTensor, factor: FlexTensor) -> FlexTensor {
+        let factor = elements::<f32>(&contiguous(factor))[0];
+        if factor == 1.0 {
+            return x;
+        }
+        let mut x = owned(x);
+        x.storage_mut::<f32>().iter_mut().for_each(|value| *value *= factor);
+        x
     }
 }
 

@@ -20,7 +20,11 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use shenbi_kernels as kernels;
 
 /// Numbers inside networks on the CPU: f32, or bf16 operands and activations with f32 sums.
-pub use kernels::{AdamStep, Filter, Precision, active_isa, auto_precision, describe};
+pub use kernels::{AdamStep, Filter, Head, KernelError, Precision, active_isa, auto_precision, describe, nll, sample};
+
+mod sequence;
+
+pub use sequence::Rows;
 
 static PRECISION: AtomicU8 = AtomicU8::new(0);
 
@@ -143,6 +147,15 @@ pub trait Kernels: Backend {
         second: FloatTensor<Self>,
         step: AdamStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    /// The states of an LSTM, `[t, b, h]`, from zeros; gates `[t, b, 4h]`, recurrent `[4h, h]`.
+    fn shenbi_lstm(gates: FloatTensor<Self>, recurrent: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// The weighted sum `[1]` of -log softmax(weight x + bias) at targets; x `[n, h]`, weight `[v, h]`, bias `[v]`.
+    fn shenbi_nll(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        rows: Rows,
+    ) -> FloatTensor<Self>;
     /// average + rate (value - average). Not differentiable.
     fn shenbi_approach(average: FloatTensor<Self>, value: FloatTensor<Self>, rate: f32) -> FloatTensor<Self>;
 }
@@ -193,6 +206,23 @@ pub trait KernelGradients: Backend {
         dy: FloatTensor<Self>,
         how: Normalize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    /// `shenbi_lstm`'s states, activated gates and cells.
+    fn shenbi_lstm_forward(gates: FloatTensor<Self>, recurrent: FloatTensor<Self>) -> [FloatTensor<Self>; 3];
+    /// Its gradients in gates and recurrent; kept: what the forward pass gave.
+    fn shenbi_lstm_backward(
+        kept: [FloatTensor<Self>; 3],
+        recurrent: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2];
+    /// `shenbi_nll` and its gradients in x, weight and bias.
+    fn shenbi_nll_gradients(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        rows: Rows,
+    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 3]);
+    /// x times the one number of `factor`.
+    fn shenbi_scale(x: FloatTensor<Self>, factor: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 const FIRST_ORDER: &str = "autodiff is first order: a gradient's operations have no gradient";
@@ -398,6 +428,19 @@ impl<B: Backend + Kernels + KernelGradients, C: CheckpointStrategy> Kernels for 
         _step: AdamStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         panic!("{FIRST_ORDER}")
+    }
+
+    fn shenbi_lstm(gates: FloatTensor<Self>, recurrent: FloatTensor<Self>) -> FloatTensor<Self> {
+        sequence::lstm::<B, C>(gates, recurrent)
+    }
+
+    fn shenbi_nll(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        rows: Rows,
+    ) -> FloatTensor<Self> {
+        sequence::nll::<B, C>(x, weight, bias, rows)
     }
 
     fn shenbi_approach(_average: FloatTensor<Self>, _value: FloatTensor<Self>, _rate: f32) -> FloatTensor<Self> {

@@ -4,12 +4,14 @@ mod brush;
 mod dfgan;
 mod image;
 mod run;
+mod text;
 
 pub use brush::{BrushRecipe, SIZES};
 pub use dfgan::DfganRecipe;
 pub(crate) use image::is_part;
 pub use image::{IMAGE_RECIPES, ImageRecipe, Network, OptimizerName};
 pub use run::RunSettings;
+pub use text::{Method, TEXT_RECIPES, TextRecipe, Writer};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,6 +28,8 @@ pub enum Recipe {
     Dfgan(DfganRecipe),
     /// Pictures alone, or by class.
     Image(ImageRecipe),
+    /// Texts.
+    Text(TextRecipe),
 }
 
 impl Default for Recipe {
@@ -37,7 +41,8 @@ impl Default for Recipe {
 impl Recipe {
     /// The names of all recipes.
     pub fn names() -> Vec<&'static str> {
-        ["brush", "dfgan"].into_iter().chain(IMAGE_RECIPES.iter().map(|(name, _)| *name)).collect()
+        let pictures = IMAGE_RECIPES.iter().map(|(name, _)| *name);
+        ["brush", "dfgan"].into_iter().chain(pictures).chain(TEXT_RECIPES.iter().map(|(name, _)| *name)).collect()
     }
 
     /// The recipe called `name` with its own settings.
@@ -51,7 +56,8 @@ impl Recipe {
         if name == "dfgan" {
             return Ok(Self::Dfgan(DfganRecipe::default()));
         }
-        ImageRecipe::named(name).map(Self::Image).ok_or_else(|| {
+        let found = ImageRecipe::named(name).map(Self::Image);
+        found.or_else(|| TextRecipe::named(name).map(Self::Text)).ok_or_else(|| {
             let all = Self::names();
             let nearest = nearest(all.iter().copied(), name);
             let message = format!("'{name}': no such recipe; did you mean '{nearest}'? (all: {})", all.join(", "));
@@ -61,7 +67,7 @@ impl Recipe {
 
     /// Whether it learns from captions.
     pub fn reads_captions(&self) -> bool {
-        !matches!(self, Self::Image(_))
+        matches!(self, Self::Brush(_) | Self::Dfgan(_))
     }
 
     /// What every recipe has.
@@ -70,6 +76,7 @@ impl Recipe {
             Self::Brush(recipe) => &recipe.run,
             Self::Dfgan(recipe) => &recipe.run,
             Self::Image(recipe) => &recipe.run,
+            Self::Text(recipe) => &recipe.run,
         }
     }
 
@@ -79,6 +86,7 @@ impl Recipe {
             Self::Brush(_) => Adversarial::Relativistic,
             Self::Dfgan(_) => Adversarial::Hinge,
             Self::Image(recipe) => recipe.loss,
+            Self::Text(_) => Adversarial::NonSaturating,
         }
     }
 
@@ -97,6 +105,11 @@ impl Recipe {
                     (recipe.generator_rate / 2.0, recipe.discriminator_rate / 2.0);
                 let rates = format!("rates are {} and {}", recipe.generator_rate, recipe.discriminator_rate);
                 format!("penalty is {} now, {rates}", recipe.penalty)
+            }
+            Self::Text(recipe) => {
+                recipe.generator_rate /= 2.0;
+                recipe.discriminator_rate /= 2.0;
+                format!("rates are {} and {}", recipe.generator_rate, recipe.discriminator_rate)
             }
             Self::Image(recipe) => {
                 recipe.generator_rate /= 2.0;
@@ -127,6 +140,7 @@ impl Recipe {
             Self::Brush(recipe) => &mut recipe.run,
             Self::Dfgan(recipe) => &mut recipe.run,
             Self::Image(recipe) => &mut recipe.run,
+            Self::Text(recipe) => &mut recipe.run,
         }
     }
 
@@ -183,11 +197,13 @@ impl Recipe {
             Self::Brush(recipe) => Self::Brush(with(recipe, key, value)?),
             Self::Dfgan(recipe) => Self::Dfgan(with(recipe, key, value)?),
             Self::Image(recipe) => Self::Image(with(recipe, key, value)?),
+            Self::Text(recipe) => Self::Text(with(recipe, key, value)?),
         };
         match &changed {
             Self::Brush(recipe) => recipe.check()?,
             Self::Dfgan(recipe) => recipe.check()?,
             Self::Image(recipe) => recipe.check()?,
+            Self::Text(recipe) => recipe.check()?,
         }
         *self = changed;
         Ok(())

@@ -5,7 +5,7 @@ use shenbi_models::encoder::tokenizer::Tokenizer;
 
 use super::TrainError;
 use crate::brush::BrushTrainer;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, TrainState};
 use crate::config::Recipe;
 use crate::dfgan::DfganTrainer;
 use crate::image::ImageTrainer;
@@ -96,6 +96,9 @@ pub fn untrained(
             let trainer = ImageTrainer::new(recipe, source.channels(), source.classes(), devices);
             Box::new(trainer.map_err(TrainError::Setting)?)
         }
+        Recipe::Text(recipe) => {
+            return Err(TrainError::Defect(format!("{} learns texts, not pictures", recipe.run.recipe)));
+        }
     })
 }
 
@@ -111,19 +114,25 @@ pub(super) fn trainer(
         return Ok((untrained(recipe, source, None, devices)?, 0.0));
     };
     let mismatch = |message: String| TrainError::Mismatch { path: folder.path().join("config.toml"), message };
-    let run = recipe.run();
-    if state.recipe != run.recipe {
-        return Err(mismatch(format!("it is of recipe '{}', the run is '{}'", state.recipe, run.recipe)));
-    }
-    let steps = Steps { contrast: state.contrast_steps, gan: state.gan_steps };
-    if state.examples_consumed != steps.all() * run.batch as u64 {
-        let found = state.examples_consumed.checked_div(steps.all()).unwrap_or(0);
-        return Err(mismatch(format!("it was trained with batch = {found}, the settings say {}", run.batch)));
-    }
+    let steps = steps_of(recipe, &state).map_err(mismatch)?;
     let mut trainer = untrained(recipe, source, tokenizer_json.as_deref(), devices).map_err(|error| match error {
         TrainError::Setting(message) => mismatch(message),
         other => other,
     })?;
     trainer.restore(&named, steps).map_err(|error| mismatch(error.to_string()))?;
     Ok((trainer, state.elapsed_seconds))
+}
+
+/// The steps of a checkpoint, which has to be this recipe's.
+pub(crate) fn steps_of(recipe: &Recipe, state: &TrainState) -> Result<Steps, String> {
+    let run = recipe.run();
+    if state.recipe != run.recipe {
+        return Err(format!("it is of recipe '{}', the run is '{}'", state.recipe, run.recipe));
+    }
+    let steps = Steps { contrast: state.contrast_steps, gan: state.gan_steps };
+    if state.examples_consumed != steps.all() * run.batch as u64 {
+        let found = state.examples_consumed.checked_div(steps.all()).unwrap_or(0);
+        return Err(format!("it was trained with batch = {found}, the settings say {}", run.batch));
+    }
+    Ok(steps)
 }

@@ -11,6 +11,7 @@ pub mod sets;
 mod sheet;
 pub mod side;
 mod taught;
+mod text;
 
 use std::path::PathBuf;
 
@@ -65,7 +66,7 @@ pub struct Args {
     #[arg(long, value_name = "LEVEL", default_value = "mixed", value_parser = values::level)]
     level: Level,
     /// Folders: a column of metadata.jsonl or metadata.csv that holds captions (repeatable)
-    #[arg(long = "caption-column", value_name = "COLUMN")]
+    #[arg(long = "caption-column", visible_alias = "column", value_name = "COLUMN")]
     caption_columns: Vec<String>,
     /// Folders: the split whose captions are painted, or whose pictures are compared with
     #[arg(long, value_name = "SPLIT", default_value = "train")]
@@ -103,6 +104,12 @@ pub struct Args {
     /// Noise of the pictures, and the choice of captions or subsets
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Models of texts: so likely or varied (repeatable) [default: 1]
+    #[arg(long, value_name = "T")]
+    temperature: Vec<f32>,
+    /// Models of texts trained on an oracle's: its file, for the likelihood of what is generated
+    #[arg(long, value_name = "FILE")]
+    oracle: Option<PathBuf>,
     /// Write some of the pictures with their captions to this PNG
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
@@ -128,6 +135,7 @@ enum Scores {
     Attributes(AttributeReport),
     RPrecision(RPrecision),
     Pictures(Box<PictureScores>),
+    Text(text::TextScores),
 }
 
 /// A line of the table.
@@ -167,6 +175,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
                 ));
             }
             Model::Painter(painter) => sentences::rows(&args, &painter, &device)?,
+            Model::Text(model) => text::rows(&args, &model)?,
         },
     };
     if args.json {
@@ -203,6 +212,7 @@ impl Scores {
                 vec![format!("R-precision {found:5.1}%  (chance {chance:.0}%)")]
             }
             Self::Pictures(scores) => scores.lines(),
+            Self::Text(scores) => scores.lines(),
         }
     }
 
@@ -212,6 +222,7 @@ impl Scores {
             Self::Attributes(report) => vec![&report.protocol],
             Self::RPrecision(report) => vec![&report.protocol],
             Self::Pictures(scores) => scores.protocols(),
+            Self::Text(scores) => vec![&scores.protocol],
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `shenbi generate`: prompts, or classes, or noise alone, to pictures.
 
 pub mod subject;
+mod text;
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -22,13 +23,17 @@ const ON_SHEET: usize = 100;
 /// Characters of a prompt in a file's name.
 const IN_NAME: usize = 48;
 
+/// Where pictures go that are not told.
+const PAINTED: &str = "painted";
+
 const EXAMPLES: &str = "\
 Examples:
   shenbi generate \"a small red star above a large blue house\"
   shenbi generate \"绿色圆形在黄色背景上\" -n 8 --seed 7
   shenbi generate \"a red potion\" --model runs/00001-brush-potions --out potion.png
   cat prompts.txt | shenbi generate - --out pictures --json
-  shenbi generate --model runs/00002-r3gan-cifar10 --class cat --class dog -n 16 --out animals.png";
+  shenbi generate --model runs/00002-r3gan-cifar10 --class cat --class dog -n 16 --out animals.png
+  shenbi generate --model runs/00003-mle-lstm-jokes -n 20 --temperature 0.9 --prompt \"one day\"";
 
 /// Paints prompts, or what else a model makes, and prints the paths of the PNG files it writes.
 #[derive(clap::Args)]
@@ -46,14 +51,21 @@ pub struct Args {
     /// Noise beyond this is drawn again, for more typical pictures and fewer kinds of them, as in 0.7
     #[arg(long, value_name = "SIZE", value_parser = subject::truncation)]
     truncation: Option<f32>,
-    /// Pictures of each prompt or class
+    /// What a text begins with, as a prompt without this flag (repeatable)
+    #[arg(long, value_name = "TEXT")]
+    prompt: Vec<String>,
+    /// Models of texts: below 1 for likelier texts and less variety, 0 for the likeliest [default: 1]
+    #[arg(long, value_name = "T", value_parser = text::temperature)]
+    temperature: Option<f32>,
+    /// Pictures or texts of each prompt or class
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     number: u64,
     /// Another seed, another picture of the same prompt
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// A folder for a PNG each (existing files are kept), or a file.png for the one picture or the sheet of all
-    #[arg(long, value_name = "PATH", default_value = "painted")]
+    /// A folder for a PNG each (existing files are kept), or a file.png for the one picture or the sheet of all; a file
+    /// for texts, which else are printed
+    #[arg(long, value_name = "PATH", default_value = PAINTED)]
     out: PathBuf,
     /// Where to paint: cpu, or gpu in a build with the feature of that name
     #[arg(long, default_value = "cpu")]
@@ -83,9 +95,15 @@ struct Report {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     // What cannot be right with any model is refused before one is loaded.
-    let prompts = prompts(&args.prompts)?;
+    let prompts = prompts(&[&args.prompts[..], &args.prompt].concat())?;
     let device = device::open("--device", &args.device)?;
     let model = model::load(&args.model, &device)?;
+    if let Model::Text(model) = &model {
+        return text::run(&args, model, prompts);
+    }
+    if args.temperature.is_some() {
+        return Err(Failure::usage("--temperature is of models that write texts; for pictures there is --truncation"));
+    }
     let subjects = subject::subjects(&model, prompts, &args.classes)?;
     if let Model::Painter(painter) = &model {
         warn_of_long_prompts(painter, &subjects)?;

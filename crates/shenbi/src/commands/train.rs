@@ -3,6 +3,7 @@
 mod end;
 mod scoring;
 mod settings;
+mod text;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -10,6 +11,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 use shenbi_nn::weights::Named;
 use shenbi_train::atomic::write_atomic;
+use shenbi_train::checkpoint::Checkpoint;
 use shenbi_train::config::Recipe;
 use shenbi_train::error::RunError;
 use shenbi_train::run_folder::RunFolder;
@@ -35,6 +37,8 @@ Examples:
   shenbi train --data potions.zip --dry-run
   shenbi train --recipe r3gan --data photos --size 64 --minutes 60
   shenbi train --recipe r3gan --data photos --size 64 --kimg 2000 --eval-every 100 --features squeezenet1_0.safetensors
+  shenbi train --recipe mle-lstm --data lines.txt --minutes 10
+  shenbi train --recipe gan-text --data jokes.csv --column title --column selftext --minutes 60
   shenbi train --recipe r3gan --data my-cats --init-from runs/00003-r3gan-photos --set freeze=discriminator.extract
 
 Ctrl-C finishes the step, writes a checkpoint and says how to resume.
@@ -70,15 +74,17 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
     let devices = args.devices.open()?;
-    let (recipe, data, folder) = match &args.resume {
+    let (mut recipe, folder) = match &args.resume {
         Some(run) => resumed(&args, run)?,
-        None => {
-            let mut recipe = args.settings.recipe()?;
-            let data = Data::open(&recipe)?;
-            args.settings.fit_to_data(&mut recipe, &data)?;
-            (recipe, data, None)
-        }
+        None => (args.settings.recipe()?, None),
     };
+    if let Recipe::Text(recipe) = recipe {
+        return text::run(&args, recipe, folder, devices);
+    }
+    let data = Data::open(&recipe)?;
+    if folder.is_none() {
+        args.settings.fit_to_data(&mut recipe, &data)?;
+    }
     if args.dry_run {
         return dry_run(&args, &recipe, &data, &devices);
     }
@@ -92,24 +98,7 @@ pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
     output::note(&format!("data        {}", data.summary));
     output::note(&format!("run         {}", folder.path().display()));
     output::note(&format!("machine     {}, {} threads", shenbi_nn::kernels::describe(), rayon::current_num_threads()));
-    let mut resume = None;
-    if args.resume.is_some() {
-        let latest = folder.latest_checkpoint()?;
-        for (path, reason) in latest.damaged {
-            output::note(&format!(
-                "warning: checkpoint {} is damaged ({reason}): an older one is used",
-                path.display()
-            ));
-        }
-        match &latest.found {
-            Some((path, checkpoint)) => {
-                let time = duration(checkpoint.state.elapsed_seconds);
-                output::note(&format!("resumed     {} after {time} of training", path.display()));
-            }
-            None => output::note("resumed     from the start: the run has no checkpoint yet"),
-        }
-        resume = latest.found;
-    }
+    let resume = if args.resume.is_some() { latest(&folder)? } else { None };
     let plan = Plan {
         scoring,
         source: data.source.clone(),
@@ -129,11 +118,27 @@ pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
     if !outcome.stopped && !progress.stepped() {
         output::note("The run had reached its length: nothing was trained. --minutes or --kimg lengthen it.");
     }
-    end::report(&outcome, &data, args.json)
+    end::report(&outcome, || data.painted_prompts(), args.json)
 }
 
-/// The settings, data and folder of a run that goes on.
-fn resumed(args: &Args, run: &Path) -> Result<(Recipe, Data, Option<RunFolder>), Failure> {
+/// The checkpoint that a run goes on from, told to the person.
+fn latest(folder: &RunFolder) -> Result<Option<(PathBuf, Checkpoint)>, Failure> {
+    let latest = folder.latest_checkpoint()?;
+    for (path, reason) in latest.damaged {
+        output::note(&format!("warning: checkpoint {} is damaged ({reason}): an older one is used", path.display()));
+    }
+    match &latest.found {
+        Some((path, checkpoint)) => {
+            let time = duration(checkpoint.state.elapsed_seconds);
+            output::note(&format!("resumed     {} after {time} of training", path.display()));
+        }
+        None => output::note("resumed     from the start: the run has no checkpoint yet"),
+    }
+    Ok(latest.found)
+}
+
+/// The settings and folder of a run that goes on.
+fn resumed(args: &Args, run: &Path) -> Result<(Recipe, Option<RunFolder>), Failure> {
     let fixed = args.settings.fixed_when_resuming().or(args.out.as_ref().map(|_| "--out"));
     if let Some(flag) = fixed {
         return Err(Failure::usage(format!(
@@ -148,12 +153,11 @@ fn resumed(args: &Args, run: &Path) -> Result<(Recipe, Data, Option<RunFolder>),
     let mut recipe = Recipe::from_toml(&text)
         .map_err(|error| Failure::Failed(format!("{}: {error}; restore it, or start a new run", config.display())))?;
     args.settings.lengthen(&mut recipe)?;
-    let data = Data::open(&recipe)?;
     let lengthened = recipe.to_toml();
     if lengthened != text && !args.dry_run {
         write_atomic(&config, lengthened.as_bytes())?;
     }
-    Ok((recipe, data, Some(folder)))
+    Ok((recipe, Some(folder)))
 }
 
 /// The networks of another run.
@@ -165,6 +169,7 @@ fn init_from(run: &Path, recipe: &Recipe) -> Result<(PathBuf, Named), Failure> {
         Recipe::Brush(_) => "brush".to_string(),
         Recipe::Dfgan(_) => "dfgan".to_string(),
         Recipe::Image(recipe) => format!("{:?}", recipe.network).to_lowercase(),
+        Recipe::Text(recipe) => format!("{:?}", recipe.writer).to_lowercase(),
     };
     let (theirs, ours) = (network(&other), network(recipe));
     if theirs != ours {

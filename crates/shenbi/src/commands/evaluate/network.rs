@@ -31,7 +31,7 @@ pub fn check_network(args: &Args) -> Result<&Path, Failure> {
 /// What looks at the pictures: a pretrained network, or a classifier of `shenbi data classifier`.
 pub enum Network {
     Pretrained(Box<FeatureNetwork>),
-    Classifier(Classifier),
+    Classifier(Box<Classifier>),
 }
 
 impl Network {
@@ -40,7 +40,7 @@ impl Network {
         let at = |message: String| Failure::Failed(format!("--features {}: {message}; {REMEDY}", path.display()));
         let bytes = std::fs::read(path).map_err(|error| at(error.to_string()))?;
         let network = if Classifier::is_in(&bytes) {
-            Classifier::from_bytes(&bytes, device).map(Self::Classifier)
+            Classifier::from_bytes(&bytes, device).map(|network| Self::Classifier(Box::new(network)))
         } else {
             FeatureNetwork::from_bytes(&bytes, device).map(|network| Self::Pretrained(Box::new(network)))
         };

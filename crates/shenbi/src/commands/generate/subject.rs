@@ -56,6 +56,7 @@ pub fn subjects(model: &Model, prompts: Vec<String>, classes: &[String]) -> Resu
         }
         Model::Painter(_) => return Ok(prompts.into_iter().map(|prompt| Subject::Prompt { prompt }).collect()),
         Model::Image(model) => model,
+        Model::Text(model) => return Err(of_texts(&model.recipe)),
     };
     let known = &model.config.classes;
     if let Some(prompt) = prompts.first() {
@@ -103,6 +104,7 @@ pub fn make_of(model: &Model, subject: &Subject, noise: &[f32]) -> Result<Pictur
         (Model::Painter(painter), subject) => paint(painter, &subject.label(), noise)?,
         (Model::Image(model), Subject::Class { place, .. }) => make_image(model, *place, noise),
         (Model::Image(model), _) => make_image(model, 0, noise),
+        (Model::Text(model), _) => return Err(of_texts(&model.recipe)),
     })
 }
 
@@ -111,7 +113,13 @@ pub fn dim(model: &Model) -> usize {
     match model {
         Model::Painter(painter) => painter.config.network.noise(),
         Model::Image(model) => model.config.network.noise(),
+        Model::Text(_) => 0,
     }
+}
+
+/// A model of texts was asked for a picture.
+fn of_texts(recipe: &str) -> Failure {
+    Failure::usage(format!("a model of the recipe {recipe} writes texts, and makes no pictures"))
 }
 
 /// Normal numbers; those beyond `truncation` are drawn again (BigGAN, 1809.11096, section 3.1).

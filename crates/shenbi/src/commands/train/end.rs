@@ -8,7 +8,6 @@ use shenbi_models::model::Model;
 use shenbi_train::session::Outcome;
 
 use crate::commands::generate::paint_all;
-use crate::data_source::Data;
 use crate::failure::Failure;
 use crate::output::{self, quoted};
 use crate::progress::duration;
@@ -29,7 +28,11 @@ struct Report<'a> {
 }
 
 /// Paints, and tells on standard output what was made and on standard error what to try next.
-pub fn report(outcome: &Outcome, data: &Data, json: bool) -> Result<(), Failure> {
+pub fn report(
+    outcome: &Outcome,
+    painted_prompts: impl FnOnce() -> Result<Vec<String>, Failure>,
+    json: bool,
+) -> Result<(), Failure> {
     let run = quoted(&outcome.run.display().to_string());
     let kimg = outcome.images as f64 / 1000.0;
     let time = duration(outcome.seconds);
@@ -39,13 +42,13 @@ pub fn report(outcome: &Outcome, data: &Data, json: bool) -> Result<(), Failure>
     } else {
         let shown = match &outcome.model {
             Model::Painter(painter) => {
-                prompts = data.painted_prompts()?;
+                prompts = painted_prompts()?;
                 let path = outcome.run.join(PAINTED);
                 decode::write_png(&path, &sheet::labelled(&paint_all(painter, &prompts)?, 3))?;
                 painted = Some(path.clone());
                 Some(path)
             }
-            Model::Image(_) => outcome.last_sample.clone(),
+            Model::Image(_) | Model::Text(_) => outcome.last_sample.clone(),
         };
         output::note(&format!("trained     {time}, {kimg:.1} kimg"));
         if let Some(shown) = shown.filter(|_| !json) {
@@ -56,6 +59,7 @@ pub fn report(outcome: &Outcome, data: &Data, json: bool) -> Result<(), Failure>
             Model::Image(model) => {
                 model.config.classes.first().map_or_else(String::new, |class| format!(" --class {}", quoted(class)))
             }
+            Model::Text(_) => String::new(),
         };
         output::note(&format!(
             "next:\n  shenbi generate{what} -n 8 --model {run}\n  shenbi train --resume {run} --minutes {}",

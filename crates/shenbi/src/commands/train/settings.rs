@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use shenbi_train::config::{ImageRecipe, Recipe};
 use shenbi_train::image::ImageTrainer;
+use shenbi_train::text::data::ORACLE;
 
 use crate::data_source::{Data, SCENES};
 use crate::failure::Failure;
@@ -12,10 +13,12 @@ use crate::values;
 /// The flags that are settings of a run.
 #[derive(clap::Args)]
 pub struct Flags {
-    /// What to train: brush and dfgan paint sentences; dcgan, r3gan and others (docs/recipes.md) make pictures [default: brush]
+    /// What to train: brush and dfgan paint sentences; dcgan, r3gan and others (docs/recipes.md) make pictures; mle-lstm,
+    /// mle-transformer, seqgan, relgan and gan-text write texts [default: brush]
     #[arg(long)]
     recipe: Option<String>,
-    /// scenes, a folder or .zip of pictures with captions or classes, or MNIST's folder [default: scenes]
+    /// scenes, a folder or .zip of pictures with captions or classes, MNIST's folder, or texts (.txt, .csv, .jsonl)
+    /// [default: scenes]
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
     /// How much is in a scene: one, two, many or mixed [default: one]
@@ -36,8 +39,8 @@ pub struct Flags {
     /// Numbers inside of the networks: auto, f32 or bf16 [default: auto, which is bf16 where the CPU is fast at it]
     #[arg(long, value_parser = ["auto", "f32", "bf16"])]
     precision: Option<String>,
-    /// A column of metadata.jsonl or metadata.csv that holds captions (repeatable)
-    #[arg(long = "caption-column", value_name = "COLUMN")]
+    /// A column of metadata.jsonl or metadata.csv that holds captions, or of a table that holds texts (repeatable)
+    #[arg(long = "caption-column", visible_alias = "column", value_name = "COLUMN")]
     caption_columns: Vec<String>,
     /// The caption of a class folder [default: "a photo of a {class}"]
     #[arg(long)]
@@ -85,7 +88,7 @@ impl Flags {
         if !self.caption_columns.is_empty() {
             flags.push((
                 "--caption-column",
-                "caption_columns",
+                if matches!(recipe, Recipe::Text(_)) { "columns" } else { "caption_columns" },
                 toml::Value::Array(self.caption_columns.iter().map(text).collect()),
             ));
         }
@@ -100,10 +103,12 @@ impl Flags {
         let run = recipe.run_mut();
         if run.data != SCENES {
             // So that --resume finds it from anywhere; what does not exist is reported when it is opened.
-            if let Some(path) =
-                Path::new(&run.data).canonicalize().ok().and_then(|path| path.to_str().map(String::from))
-            {
-                run.data = path;
+            let (kind, name) = match run.data.strip_prefix(ORACLE) {
+                Some(name) => (ORACLE, name),
+                None => ("", run.data.as_str()),
+            };
+            if let Some(path) = Path::new(name).canonicalize().ok().and_then(|path| path.to_str().map(String::from)) {
+                run.data = format!("{kind}{path}");
             }
         }
         Ok(recipe)
@@ -197,6 +202,8 @@ impl Flags {
                 let plain = ImageRecipe { by_class: false, ..recipe.clone() };
                 plain.networks(channels, 0).map(drop).map_err(Failure::Usage)
             }
+            // Its shapes are checked as they are set, and fit the texts when these are read.
+            Recipe::Text(_) => Ok(()),
         }
     }
 }
