@@ -10,7 +10,8 @@
 //! | [`Resizer::Torch`] | PyTorch's `interpolate(mode="bilinear")`: the same with half-pixel centres: pytorch-fid |
 //! | [`Resizer::TorchAntialias`] | the same with `antialias=True` |
 //!
-//! PIL's are ours since the crates at hand are now and then a grey level off.
+//! PIL's are ours since the crates at hand are now and then a grey level off. They are those of Pillow up to 12: Pillow 13
+//! goes down before it goes across for some sizes, where its bytes differ from all numbers published before.
 
 use shenbi_models::backbone::{self, Filter, Taps, taps};
 
