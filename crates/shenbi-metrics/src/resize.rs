@@ -1,18 +1,19 @@
 //! Bringing pictures to the size that a network takes, as the programs do that published scores come from. A score
 //! changes more by this than by most of what it is meant to show (2104.11222), so it is part of the score's protocol.
 //!
-//! | resizer | is | by |
-//! |---|---|---|
-//! | [`Resizer::PilBilinear`] | triangle over all that a pixel covers, rounded to 8 bits after each direction | `fast_image_resize`, which agrees with PIL |
-//! | [`Resizer::PilBicubic`] | the same with cubic convolution, a = -0.5 | the same |
-//! | [`Resizer::PilBicubicFloat`] | the same in floats (PIL's mode `F`), cut to 0..255: clean-fid | the same |
-//! | [`Resizer::Tf1`] | TensorFlow 1's `resize_bilinear`: two neighbours, without antialiasing, corners at corners: torch-fidelity | this file |
-//! | [`Resizer::Torch`] | PyTorch's `interpolate(mode="bilinear")`: the same with half-pixel centres: pytorch-fid | this file |
-//! | [`Resizer::TorchAntialias`] | the same with `antialias=True` | [`shenbi_models::backbone::resize`] |
+//! | resizer | is |
+//! |---|---|
+//! | [`Resizer::PilBilinear`] | triangle over all that a pixel covers, rounded to 8 bits after each direction |
+//! | [`Resizer::PilBicubic`] | the same with cubic convolution, a = -0.5 |
+//! | [`Resizer::PilBicubicFloat`] | the same in floats (PIL's mode `F`), cut to 0..255: clean-fid |
+//! | [`Resizer::Tf1`] | TensorFlow 1's `resize_bilinear`: two neighbours, without antialiasing, corners at corners: torch-fidelity |
+//! | [`Resizer::Torch`] | PyTorch's `interpolate(mode="bilinear")`: the same with half-pixel centres: pytorch-fid |
+//! | [`Resizer::TorchAntialias`] | the same with `antialias=True` |
+//!
+//! PIL's are ours since the crates at hand are now and then a grey level off. They are those of Pillow up to 12: Pillow 13
+//! goes down before it goes across for some sizes, where its bytes differ from all numbers published before.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer as Library};
-use shenbi_models::backbone;
+use shenbi_models::backbone::{self, Filter, Taps, taps};
 
 use crate::{MetricsError, Result};
 
@@ -61,46 +62,89 @@ impl Resizer {
             )));
         }
         match self {
-            Self::PilBilinear | Self::PilBicubic => {
-                let filter = if self == Self::PilBilinear { FilterType::Bilinear } else { FilterType::CatmullRom };
-                let pixels = by_library(rgb, (from, to), (PixelType::U8x3, filter))?;
-                Ok(planes(&pixels, f32::from))
-            }
+            Self::PilBilinear => Ok(planes(&in_bytes(rgb, from, to, Filter::Triangle))),
+            Self::PilBicubic => Ok(planes(&in_bytes(rgb, from, to, Filter::Cubic))),
             Self::PilBicubicFloat => {
-                let mut out = Vec::with_capacity(3 * to[0] * to[1]);
-                for plane in planes(rgb, f32::from).chunks_exact(from[0] * from[1]) {
-                    let bytes: Vec<u8> = plane.iter().flat_map(|value| value.to_ne_bytes()).collect();
-                    let bytes = by_library(&bytes, (from, to), (PixelType::F32, FilterType::CatmullRom))?;
-                    let values = bytes.as_chunks::<4>().0.iter().map(|value| f32::from_ne_bytes(*value));
-                    out.extend(values.map(|value| value.clamp(0.0, 255.0)));
-                }
-                Ok(out)
+                let mut resized = in_floats(&planes(rgb), from, to, Filter::Cubic);
+                resized.iter_mut().for_each(|value| *value = value.clamp(0.0, 255.0));
+                Ok(resized)
             }
-            Self::Tf1 => Ok(two_neighbours(&planes(rgb, f32::from), from, to, 0.0)),
-            Self::Torch => Ok(two_neighbours(&planes(rgb, f32::from), from, to, 0.5)),
-            Self::TorchAntialias => Ok(backbone::resize(&planes(rgb, f32::from), from, to)),
+            Self::Tf1 => Ok(two_neighbours(&planes(rgb), from, to, 0.0)),
+            Self::Torch => Ok(two_neighbours(&planes(rgb), from, to, 0.5)),
+            Self::TorchAntialias => Ok(backbone::resize(&planes(rgb), from, to)),
         }
     }
 }
 
 /// Interleaved pixels, `[h, w, 3]`, as planes, `[3, h, w]`.
-fn planes(rgb: &[u8], float: impl Fn(u8) -> f32) -> Vec<f32> {
-    (0..3).flat_map(|c| rgb.iter().skip(c).step_by(3).map(|value| float(*value)).collect::<Vec<_>>()).collect()
+fn planes(rgb: &[u8]) -> Vec<f32> {
+    (0..3).flat_map(|c| rgb.iter().skip(c).step_by(3).map(|value| f32::from(*value)).collect::<Vec<_>>()).collect()
 }
 
-/// The bytes of a picture at another size.
-fn by_library(
-    bytes: &[u8],
-    (from, to): ([usize; 2], [usize; 2]),
-    (pixels, filter): (PixelType, FilterType),
-) -> Result<Vec<u8>> {
-    let failed = |error: &dyn std::fmt::Display| MetricsError::Setting(format!("a picture cannot be resized: {error}"));
-    let [[height, width], [new_height, new_width]] = [from, to].map(|size| size.map(|side| side as u32));
-    let source = ImageRef::new(width, height, bytes, pixels).map_err(|error| failed(&error))?;
-    let mut target = Image::new(new_width, new_height, pixels);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-    Library::new().resize(&source, &mut target, Some(&options)).map_err(|error| failed(&error))?;
-    Ok(target.into_vec())
+/// As PIL does it with bytes: first across, then down, with weights of 22 bits, each rounded to a byte.
+///
+/// # Shapes
+/// rgb: `[from[0], from[1], 3]`, returns `[to[0], to[1], 3]`.
+fn in_bytes(rgb: &[u8], from: [usize; 2], to: [usize; 2], filter: Filter) -> Vec<u8> {
+    const BITS: u32 = 32 - 8 - 2;
+    let whole = |from, to| -> Vec<(usize, Vec<i32>)> {
+        let round = |weight: &f64| (weight * f64::from(1 << BITS)).round() as i32;
+        taps(from, to, filter).iter().map(|taps| (taps.start, taps.weights.iter().map(round).collect())).collect()
+    };
+    let byte = |sum: i32| (sum >> BITS).clamp(0, 255) as u8;
+    let half = 1 << (BITS - 1);
+    let mut wide = rgb.to_vec();
+    if from[1] != to[1] {
+        let columns = whole(from[1], to[1]);
+        wide = Vec::with_capacity(from[0] * to[1] * 3);
+        for row in rgb.chunks_exact(from[1] * 3) {
+            for (start, weights) in &columns {
+                let pixels = row[start * 3..].as_chunks::<3>().0;
+                let sums = weights.iter().zip(pixels).fold([half; 3], |sums: [i32; 3], (weight, pixel)| {
+                    [0, 1, 2].map(|c| sums[c] + weight * i32::from(pixel[c]))
+                });
+                wide.extend(sums.map(byte));
+            }
+        }
+    }
+    if from[0] == to[0] {
+        return wide;
+    }
+    let length = to[1] * 3;
+    let mut out = Vec::with_capacity(to[0] * length);
+    for (start, weights) in whole(from[0], to[0]) {
+        let mut sums = vec![half; length];
+        for (weight, row) in weights.iter().zip(wide[start * length..].chunks_exact(length)) {
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * i32::from(*value));
+        }
+        out.extend(sums.into_iter().map(byte));
+    }
+    out
+}
+
+/// As PIL does it with floats: first across, then down, sums in f64.
+///
+/// # Shapes
+/// x: `[3, from[0], from[1]]`, returns `[3, to[0], to[1]]`.
+fn in_floats(x: &[f32], from: [usize; 2], to: [usize; 2], filter: Filter) -> Vec<f32> {
+    let (rows, columns) = (taps(from[0], to[0], filter), taps(from[1], to[1], filter));
+    let mut out = Vec::with_capacity(3 * to[0] * to[1]);
+    for plane in x.chunks_exact(from[0] * from[1]) {
+        let across = plane.chunks_exact(from[1]).flat_map(|row| {
+            columns.iter().map(|Taps { start, weights }| {
+                weights.iter().zip(&row[*start..]).map(|(weight, value)| weight * f64::from(*value)).sum::<f64>() as f32
+            })
+        });
+        let wide: Vec<f32> = across.collect(); // [from[0], to[1]]
+        for Taps { start, weights } in &rows {
+            let mut sums = vec![0.0; to[1]];
+            for (weight, row) in weights.iter().zip(wide[start * to[1]..].chunks_exact(to[1])) {
+                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * f64::from(*value));
+            }
+            out.extend(sums.into_iter().map(|sum| sum as f32));
+        }
+    }
+    out
 }
 
 /// Each pixel from the two nearest in each direction; `centre`: where a pixel's middle is, from its corner.
@@ -158,7 +202,7 @@ mod tests {
     fn the_same_size_and_one_colour_stay() {
         let rgb: Vec<u8> = (0..3 * 35).map(|i| (i * 37 % 256) as u8).collect();
         for resizer in ALL {
-            assert_eq!(resizer.resize(&rgb, [5, 7], [5, 7]).unwrap(), planes(&rgb, f32::from), "{}", resizer.name());
+            assert_eq!(resizer.resize(&rgb, [5, 7], [5, 7]).unwrap(), planes(&rgb), "{}", resizer.name());
             let flat = resizer.resize(&[200; 3 * 35], [5, 7], [11, 3]).unwrap();
             assert!(flat.iter().all(|value| (value - 200.0).abs() < 1e-4), "{}", resizer.name());
             assert!(resizer.resize(&rgb, [5, 6], [3, 3]).is_err() && resizer.resize(&[], [0, 4], [3, 3]).is_err());

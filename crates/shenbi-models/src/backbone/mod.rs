@@ -34,16 +34,20 @@ pub fn resize(planes: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
     if height == 0 || width == 0 {
         return Vec::new();
     }
-    let (rows, columns) = (taps(height, to[0]), taps(width, to[1]));
+    let single = |taps: Vec<Taps>| -> Vec<(usize, Vec<f32>)> {
+        taps.into_iter().map(|Taps { start, weights }| (start, weights.iter().map(|w| *w as f32).collect())).collect()
+    };
+    let rows = single(taps(height, to[0], Filter::Triangle));
+    let columns = single(taps(width, to[1], Filter::Triangle));
     let mut out = Vec::with_capacity(planes.len() / (height * width) * to[0] * to[1]);
     for plane in planes.chunks_exact(height * width) {
         let mut wide = Vec::with_capacity(height * to[1]); // [height, to[1]]
         for row in plane.chunks_exact(width) {
-            wide.extend(columns.iter().map(|Taps { start, weights }| {
+            wide.extend(columns.iter().map(|(start, weights)| {
                 weights.iter().zip(&row[*start..]).map(|(weight, value)| weight * value).sum::<f32>()
             }));
         }
-        for Taps { start, weights } in &rows {
+        for (start, weights) in &rows {
             let begin = out.len();
             out.resize(begin + to[1], 0.0);
             for (weight, row) in weights.iter().zip(wide.chunks_exact(to[1]).skip(*start)) {
@@ -54,26 +58,56 @@ pub fn resize(planes: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
     out
 }
 
-/// What one output is made of.
-struct Taps {
-    /// The first input.
-    start: usize,
-    /// Of that and the next ones; they sum to 1.
-    weights: Vec<f32>,
+/// How much a pixel counts, by its distance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// 1 - |x| up to 1: bilinear interpolation.
+    Triangle,
+    /// Cubic convolution (Keys, 1981) with a = -0.5, up to 2: bicubic interpolation.
+    Cubic,
 }
 
-/// The taps of each of `to` outputs over `from` inputs.
-fn taps(from: usize, to: usize) -> Vec<Taps> {
+impl Filter {
+    fn support(self) -> f64 {
+        match self {
+            Self::Triangle => 1.0,
+            Self::Cubic => 2.0,
+        }
+    }
+
+    fn at(self, x: f64) -> f64 {
+        const A: f64 = -0.5;
+        let x = x.abs();
+        match self {
+            Self::Triangle => (1.0 - x).max(0.0),
+            Self::Cubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            Self::Cubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            Self::Cubic => 0.0,
+        }
+    }
+}
+
+/// What one output is made of.
+pub struct Taps {
+    /// The first input.
+    pub start: usize,
+    /// Of that and the next ones; they sum to 1.
+    pub weights: Vec<f64>,
+}
+
+/// The taps of each of `to` outputs over `from` inputs: where a side shrinks, the filter widens to cover all of the source,
+/// as PIL and PyTorch's antialiasing have it.
+pub fn taps(from: usize, to: usize, filter: Filter) -> Vec<Taps> {
     let scale = from as f64 / to as f64;
-    let reach = scale.max(1.0);
+    let wide = scale.max(1.0);
+    let reach = filter.support() * wide;
     let of_output = |i: usize| {
         let centre = (i as f64 + 0.5) * scale;
         let start = (centre - reach + 0.5).max(0.0) as usize;
         let end = ((centre + reach + 0.5) as usize).min(from);
-        let weights: Vec<f64> =
-            (start..end).map(|at| (1.0 - (at as f64 + 0.5 - centre).abs() / reach).max(0.0)).collect();
+        let weights: Vec<f64> = (start..end).map(|at| filter.at((at as f64 - centre + 0.5) * (1.0 / wide))).collect();
         let sum: f64 = weights.iter().sum();
-        Taps { start, weights: weights.into_iter().map(|weight| (weight / sum) as f32).collect() }
+        Taps { start, weights: weights.into_iter().map(|weight| weight / sum).collect() }
     };
     (0..to).map(of_output).collect()
 }
