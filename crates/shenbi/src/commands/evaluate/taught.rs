@@ -12,6 +12,11 @@ use super::{Args, failed, side};
 use crate::failure::Failure;
 use crate::progress::Bar;
 
+/// How often the classifier sees each picture...
+const EPOCHS: u64 = 20;
+/// ...and its steps, at least.
+const LEAST_STEPS: u64 = 100;
+
 /// What a classifier learns from a model's pictures.
 pub fn taught(args: &Args, made: &Generated<'_>, device: &Device) -> Result<ClassificationAccuracy, Failure> {
     let shape = made.shape().unwrap_or_default();
@@ -21,7 +26,8 @@ pub fn taught(args: &Args, made: &Generated<'_>, device: &Device) -> Result<Clas
     let split = args.held_out.as_deref().unwrap_or(&args.split);
     let real = Taken::new(sets::data(args, Some(shape), split, false)?.as_ref(), args.number.unwrap_or(NUMBER))?;
     let generated = Taken::new(made, args.number.unwrap_or(NUMBER))?;
-    let options = ClassifierOptions { seed: args.seed, ..ClassifierOptions::default() };
+    let mut options = ClassifierOptions { seed: args.seed, ..ClassifierOptions::default() };
+    options.steps = (EPOCHS * generated.pictures.len() as u64 / options.batch as u64).max(LEAST_STEPS);
     let bar = Bar::new("classifier", options.steps);
     let of = format!("{}/reference={}:{split}", made.name(), args.data);
     let (most, progress) = (u64::MAX, |progress: shenbi_metrics::Progress| bar.at(progress.step));
