@@ -35,7 +35,8 @@ fn near(name: &str, found: &[f32], expected: &[f32]) {
 
 /// Part `prefix` of the fixture, under its own names.
 fn part(named: &Named, prefix: &str) -> Named {
-    let named = named.iter().filter_map(|(name, values)| Some((name.strip_prefix(prefix)?.to_string(), values.clone())));
+    let named =
+        named.iter().filter_map(|(name, values)| Some((name.strip_prefix(prefix)?.to_string(), values.clone())));
     named.collect()
 }
 
@@ -218,7 +219,8 @@ fn texts_end_and_stay_ended() {
     assert!(texts.iter().any(|row| row[0] != END) && texts.iter().any(|row| row.contains(&END)));
     let mask = texts.mask(true);
     let counted: f32 = mask.iter().sum();
-    let expected: usize = texts.iter().map(|row| row.iter().filter(|token| **token != END).count() + usize::from(row[8] == END)).sum();
+    let expected: usize =
+        texts.iter().map(|row| row.iter().filter(|token| **token != END).count() + usize::from(row[8] == END)).sum();
     assert_eq!(counted as usize, expected);
 }
 

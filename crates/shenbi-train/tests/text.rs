@@ -86,7 +86,8 @@ fn every_recipe_resumes_to_the_bit() {
             assert_eq!((found.1, found.2, &found.3), (expected.1, expected.2, &expected.3), "{name}");
         }
         // The model file writes what the model writes, up to the rounding of its weights.
-        let Model::Text(model) = Model::from_bytes(&outcome.model.to_bytes(false).unwrap(), &Device::flex()).unwrap() else {
+        let Model::Text(model) = Model::from_bytes(&outcome.model.to_bytes(false).unwrap(), &Device::flex()).unwrap()
+        else {
             panic!("{name} writes texts")
         };
         let Model::Text(original) = outcome.model else { panic!("{name} writes texts") };
@@ -149,7 +150,8 @@ fn odd_texts_are_told() {
     assert!(open("", &[]).unwrap_err().contains("empty file"));
     // Every text comes once in each round.
     let data = open(&lines(), &["held_out=0"]).unwrap();
-    let mut seen: Vec<Vec<u32>> = (0..6).flat_map(|i| data.batch(1, i * 4, 4).iter().map(<[u32]>::to_vec).collect::<Vec<_>>()).collect();
+    let mut seen: Vec<Vec<u32>> =
+        (0..6).flat_map(|i| data.batch(1, i * 4, 4).iter().map(<[u32]>::to_vec).collect::<Vec<_>>()).collect();
     seen.iter_mut().for_each(|row| row.resize(data.train.length, 0));
     let mut all: Vec<Vec<u32>> = data.train.iter().map(<[u32]>::to_vec).collect();
     (seen.sort(), all.sort());
