@@ -43,7 +43,7 @@ fn lines_to_texts() {
     let bad = |args: &str, words: &[&str]| run(folder, &format!("generate --model run {args}")).bad(2, words);
     bad("zyx", &["'zyx'", "no word that the model has learnt"]);
     bad("--class a", &["--class", "knows no classes"]);
-    bad("--temperature -1", &["temperature"]);
+    bad("--temperature 101", &["0 to 100"]);
     run_with(folder, "generate --model run", &[&"dog ".repeat(50)]).bad(2, &["50 tokens", "no room"]);
 
     let json = run(folder, "evaluate --model run --data lines.txt -n 40 --temperature 1 --temperature 0.5 --json")
@@ -82,7 +82,10 @@ fn columns_and_what_is_refused() {
     train("--recipe mle-lstm --data oracle:lines.txt").bad(1, &["lines.txt"]);
     assert!(!folder.join("run").exists());
     let ran = train("--recipe mle-transformer --data jokes.csv --column title --column selftext").good();
-    assert!(ran.err.contains("warning: a vocabulary of"), "{}", ran.err);
+    assert!(ran.err.contains("19 texts and 1 held out") && !ran.err.contains("warning"), "{}", ran.err);
+    fs::write(folder.join("few.txt"), "every word is new\nand none comes again\n").unwrap();
+    let ran = run(folder, &format!("train --recipe mle-lstm --data few.txt {SMALL} --kimg 0.08 --out few")).good();
+    assert!(ran.err.contains("warning: a vocabulary of 10 is large for 8 tokens"), "{}", ran.err);
     run(folder, &format!("generate --model {} --temperature 0.5", trained().display())).bad(2, &["--temperature"]);
     let json = run(folder, "train --recipe seqgan --data lines.txt --dry-run --json").good().json();
     assert!(json["parameters"]["discriminator"].as_u64().unwrap() > 1000, "{json}");
