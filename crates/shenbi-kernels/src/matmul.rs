@@ -128,7 +128,10 @@ impl Work for Columns<'_> {
             for (r, row) in sums.chunks_exact(BLOCK).take(rows).enumerate() {
                 // SAFETY: each item has its own rows and columns.
                 let c = unsafe { self.c.slice((i * BLOCK + r) * n + self.first, width) };
-                c.copy_from_slice(&row[..width]);
+                match (c.first_chunk_mut::<BLOCK>(), row.first_chunk::<BLOCK>()) {
+                    (Some(c), Some(row)) => *c = *row,
+                    _ => c.copy_from_slice(&row[..width]),
+                }
             }
         }
         drop(session);

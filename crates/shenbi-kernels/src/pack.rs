@@ -23,6 +23,11 @@ pub(crate) fn word(low: f32, high: f32) -> u32 {
 pub(crate) fn rows_to_words(micro: Micro, low: &[f32], high: Option<&[f32]>, out: &mut [u32]) {
     match (micro.precision, high) {
         (Precision::F32, _) => {
+            // A whole row is two registers: a call that copies would take longer.
+            if let (Some(out), Some(low)) = (out.first_chunk_mut::<BLOCK>(), low.first_chunk::<BLOCK>()) {
+                *out = low.map(f32::to_bits);
+                return;
+            }
             for (o, l) in out.iter_mut().zip(low) {
                 *o = l.to_bits();
             }
@@ -80,7 +85,9 @@ pub(crate) fn run_to_words(micro: Micro, values: &[f32], out: &mut [u32]) {
 #[inline(always)]
 fn place_row(row: usize, words: &[u32], block: &mut [u32]) {
     for (step, words) in block.chunks_exact_mut(512).zip(words.chunks_exact(16)) {
-        step[row * 16..][..16].copy_from_slice(words);
+        if let (Some(step), Some(words)) = (step[row * 16..].first_chunk_mut::<16>(), words.first_chunk::<16>()) {
+            *step = *words;
+        }
     }
 }
 

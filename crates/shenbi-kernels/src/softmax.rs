@@ -8,7 +8,7 @@ use crate::matmul::{Transpose, gemm};
 use crate::parallel::{SharedMut, for_items};
 
 /// Rows whose logits are held at once.
-const ROWS: usize = 128;
+const ROWS: usize = 64;
 /// Logits summed apart, so that sums vectorise and a draw need not pass all of them.
 const RUN: usize = 64;
 
@@ -45,9 +45,9 @@ impl Head {
     }
 
     /// Products without bias. x: `[rows, width]`, logits: `[rows, vocabulary]`.
-    fn products(&self, x: &[f32], logits: &mut [f32]) -> Result<(), KernelError> {
+    fn products(&self, x: &[f32], logits: &mut [f32], p: Precision) -> Result<(), KernelError> {
         let how = [Transpose::No, Transpose::No];
-        gemm(x.len() / self.width, self.vocabulary, self.width, x, &self.turned, logits, how, Precision::F32)
+        gemm(x.len() / self.width, self.vocabulary, self.width, x, &self.turned, logits, how, p)
     }
 }
 
@@ -63,7 +63,7 @@ pub struct NllGradients<'a> {
     pub dbias: &'a mut [f32],
 }
 
-/// -log softmax(W x + b) at each row's target; 0 for rows of weight 0, which cost nothing.
+/// -log softmax(W x + b) at each row's target; 0 for rows of weight 0, which cost nothing. `p` is that of the products.
 ///
 /// # Shapes
 /// x: `[n, width]`, targets, weights and losses: `[n]`.
@@ -77,6 +77,7 @@ pub fn nll(
     weights: &[f32],
     losses: &mut [f32],
     mut gradients: Option<NllGradients<'_>>,
+    p: Precision,
 ) -> Result<(), KernelError> {
     const OP: &str = "nll";
     let (v, h, n) = (head.vocabulary, head.width, targets.len());
@@ -109,7 +110,7 @@ pub fn nll(
         for (input, &row) in inputs.chunks_exact_mut(h).zip(rows) {
             input.copy_from_slice(&x[row * h..][..h]);
         }
-        head.products(inputs, logits)?;
+        head.products(inputs, logits, p)?;
         let mut block_losses = vec![0.0; rows.len()];
         let (shared, shared_losses) = (SharedMut::new(logits), SharedMut::new(&mut block_losses));
         for_items(rows.len(), |i| {
@@ -125,15 +126,13 @@ pub fn nll(
         }
         let Some(to) = &mut gradients else { continue };
         let block_dx = &mut block_dx[..rows.len() * h];
-        gemm(rows.len(), h, v, logits, to.weight, block_dx, [Transpose::No, Transpose::No], Precision::F32)?;
+        gemm(rows.len(), h, v, logits, to.weight, block_dx, [Transpose::No, Transpose::No], p)?;
         for (dx, &row) in block_dx.chunks_exact(h).zip(rows) {
             to.dx[row * h..][..h].copy_from_slice(dx);
         }
-        gemm(h, v, rows.len(), inputs, logits, &mut block_dw, [Transpose::Yes, Transpose::No], Precision::F32)?;
+        gemm(h, v, rows.len(), inputs, logits, &mut block_dw, [Transpose::Yes, Transpose::No], p)?;
         vectorize(isa, Add { values: &block_dw, sums: &mut turned });
-        for logits in logits.chunks_exact(v) {
-            vectorize(isa, Add { values: logits, sums: to.dbias });
-        }
+        vectorize(isa, SumRows { rows: logits, sums: to.dbias });
     }
     if let Some(to) = gradients {
         for (token, row) in to.dweight.chunks_exact_mut(h).enumerate() {
@@ -207,8 +206,33 @@ impl Work for Add<'_> {
     }
 }
 
+/// Adds rows to their sum.
+struct SumRows<'a> {
+    rows: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl Work for SumRows<'_> {
+    #[inline(always)]
+    fn run(self) {
+        const COLUMNS: usize = 64;
+        let v = self.sums.len();
+        for (place, sums) in self.sums.chunks_mut(COLUMNS).enumerate() {
+            let mut part = [0.0f32; COLUMNS];
+            for row in self.rows.chunks_exact(v) {
+                let row = &row[place * COLUMNS..][..sums.len()];
+                match row.first_chunk::<COLUMNS>() {
+                    Some(row) => part.iter_mut().zip(row).for_each(|(sum, value)| *sum += value),
+                    None => part.iter_mut().zip(row).for_each(|(sum, value)| *sum += value),
+                }
+            }
+            sums.iter_mut().zip(&part).for_each(|(sum, value)| *sum += value);
+        }
+    }
+}
+
 /// One token a row, drawn from softmax((W x + b) / temperature) by that row's uniform number in [0, 1); at temperature 0
-/// the likeliest.
+/// the likeliest. `p` is that of the product.
 ///
 /// # Shapes
 /// x: `[n, width]`, uniforms and tokens: `[n]`.
@@ -221,6 +245,7 @@ pub fn sample(
     temperature: f32,
     uniforms: &[f32],
     tokens: &mut [u32],
+    p: Precision,
 ) -> Result<(), KernelError> {
     const OP: &str = "sample";
     let (v, h, n) = (head.vocabulary, head.width, tokens.len());
@@ -231,7 +256,7 @@ pub fn sample(
     for (block, tokens) in tokens.chunks_mut(ROWS).enumerate() {
         let (first, rows) = (block * ROWS, tokens.len());
         let logits = &mut logits[..rows * v];
-        head.products(&x[first * h..][..rows * h], logits)?;
+        head.products(&x[first * h..][..rows * h], logits, p)?;
         draw_rows(isa, head, logits, temperature, &uniforms[first..][..rows], tokens);
     }
     Ok(())
@@ -319,7 +344,7 @@ mod tests {
         let mut losses = vec![0.0; n];
         let (mut dx, mut dw, mut db) = (vec![1.0; n * h], vec![1.0; v * h], vec![1.0; v]);
         let to = NllGradients { weight: &w, dx: &mut dx, dweight: &mut dw, dbias: &mut db };
-        nll(&Head::new(&w, &b).unwrap(), &x, &targets, &weights, &mut losses, Some(to)).unwrap();
+        nll(&Head::new(&w, &b).unwrap(), &x, &targets, &weights, &mut losses, Some(to), Precision::F32).unwrap();
         let (mut ex, mut ew, mut eb) = (vec![0.0f64; n * h], vec![0.0f64; v * h], vec![0.0f64; v]);
         for row in 0..n {
             let logit = |k: usize| {
@@ -352,9 +377,9 @@ mod tests {
         let uniforms: Vec<f32> = (0..n).map(|i| i as f32 / n as f32).collect();
         let mut tokens = vec![0; n];
         for temperature in [1.0, 0.5] {
-            sample(&head, &x, temperature, &uniforms, &mut tokens).unwrap();
+            sample(&head, &x, temperature, &uniforms, &mut tokens, Precision::F32).unwrap();
             let mut logits = vec![0.0; v];
-            head.products(&x[..h], &mut logits).unwrap();
+            head.products(&x[..h], &mut logits, Precision::F32).unwrap();
             let e: Vec<f32> = logits.iter().zip(&head.bias).map(|(l, b)| ((l + b) / temperature).exp()).collect();
             let sum: f32 = e.iter().sum();
             for (token, e) in e.iter().enumerate() {
@@ -362,16 +387,21 @@ mod tests {
                 assert!((share - e / sum).abs() < 2e-4, "{token}: {share}, expected {}", e / sum);
             }
         }
-        sample(&head, &x[..h], 0.0, &[0.9], &mut tokens[..1]).unwrap();
+        sample(&head, &x[..h], 0.0, &[0.9], &mut tokens[..1], Precision::F32).unwrap();
         let mut greedy = tokens[..1].to_vec();
-        sample(&head, &x[..h], 1e-3, &[0.2], &mut greedy).unwrap();
+        sample(&head, &x[..h], 1e-3, &[0.2], &mut greedy, Precision::F32).unwrap();
         assert_eq!(greedy[0], tokens[0]);
     }
 
     #[test]
     fn unknown_tokens_are_refused() {
         let head = Head::new(&[0.0; 6], &[0.0; 3]).unwrap();
-        assert!(nll(&head, &[0.0; 2], &[3], &[1.0], &mut [0.0], None).unwrap_err().to_string().contains("token 3"));
+        assert!(
+            nll(&head, &[0.0; 2], &[3], &[1.0], &mut [0.0], None, Precision::F32)
+                .unwrap_err()
+                .to_string()
+                .contains("token 3")
+        );
         assert!(Head::new(&[0.0; 7], &[0.0; 3]).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use shenbi_nn::kernels::{Head, Rows, nll, sample};
+use shenbi_nn::kernels::{Head, Rows, nll, precision, sample};
 use shenbi_nn::lstm::LstmReader;
 use shenbi_nn::weights::values;
 use shenbi_nn::{Init, Linear, ops};
@@ -152,7 +152,7 @@ impl Language {
             let (targets, weights) = (part.ids, &mask[range.clone()]);
             let (targets, weights) = (self.in_order(&targets, texts.length), self.in_order(weights, texts.length));
             let mut found = vec![0.0; targets.len()];
-            run(nll(&plain.head(), &features, &targets, &weights, &mut found, None));
+            run(nll(&plain.head(), &features, &targets, &weights, &mut found, None, precision()));
             for (loss, place) in found.into_iter().zip(self.in_order(&range.collect::<Vec<_>>(), texts.length)) {
                 losses[place] = loss;
             }
@@ -192,7 +192,7 @@ impl Language {
     /// The token after `token`, for a reader of one text.
     pub fn next(&self, reader: &mut Reader, head: &Head, token: u32, temperature: f32, uniform: f32) -> u32 {
         let mut drawn = [END];
-        run(sample(head, &reader.read(&[token]), temperature, &[uniform], &mut drawn));
+        run(sample(head, &reader.read(&[token]), temperature, &[uniform], &mut drawn, precision()));
         drawn[0]
     }
 
@@ -214,7 +214,7 @@ impl Language {
         for _ in start..length {
             let features = reader.read(&tokens);
             let uniforms: Vec<f32> = tokens.iter().map(|_| uniform()).collect();
-            run(sample(head, &features, temperature, &uniforms, &mut tokens));
+            run(sample(head, &features, temperature, &uniforms, &mut tokens, precision()));
             for ((text, token), ended) in texts.iter_mut().zip(&mut tokens).zip(&mut ended) {
                 if *ended {
                     *token = END;

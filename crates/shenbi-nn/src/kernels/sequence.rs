@@ -13,7 +13,7 @@ use shenbi_kernels::{self as kernels, Head, NllGradients};
 
 use super::flex::{owned, run};
 use super::memory::{buffer, contiguous, elements, recycle, tensor};
-use super::{KernelGradients, Kernels};
+use super::{KernelGradients, Kernels, precision};
 
 /// The token that each row is asked for, and what its loss counts.
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ pub(super) fn nll_forward(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, r
     let [x, weight, bias] = [x, weight, bias].map(contiguous);
     let head = run(Head::new(elements(&weight), elements(&bias)));
     let mut losses = vec![0.0; rows.targets.len()];
-    run(kernels::nll(&head, elements(&x), &rows.targets, &rows.weights, &mut losses, None));
+    run(kernels::nll(&head, elements(&x), &rows.targets, &rows.weights, &mut losses, None, precision()));
     total(rows, &losses)
 }
 
@@ -160,7 +160,7 @@ pub(super) fn nll_gradients(
     let mut losses = vec![0.0; rows.targets.len()];
     let [mut dx, mut dweight, mut dbias] = [&x, &weight, &bias].map(|part| buffer::<f32>(elements::<f32>(part).len()));
     let to = NllGradients { weight: elements(&weight), dx: &mut dx, dweight: &mut dweight, dbias: &mut dbias };
-    run(kernels::nll(&head, elements(&x), &rows.targets, &rows.weights, &mut losses, Some(to)));
+    run(kernels::nll(&head, elements(&x), &rows.targets, &rows.weights, &mut losses, Some(to), precision()));
     let gradients = [tensor(dx, x.shape()), tensor(dweight, weight.shape()), tensor(dbias, bias.shape())];
     (total(rows, &losses), gradients)
 }

@@ -1,4 +1,6 @@
 //! Text recipes' settings: one generator, one way to train it, and their numbers; named recipes are papers' choices.
+//!
+//! Of what every recipe has, `guard` and the average of G (`ema_kimg`, `ema_share`) are of pictures, and not used here.
 
 use serde::{Deserialize, Serialize};
 use shenbi_models::text::gpt::GptConfig;

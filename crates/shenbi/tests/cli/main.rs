@@ -10,5 +10,6 @@ mod image;
 mod interrupt;
 mod machine;
 mod support;
+mod text;
 mod train;
 mod watch;

@@ -82,7 +82,7 @@ pub fn rows(args: &Args, model: &TextModel) -> Result<Vec<Row>, Failure> {
             "--data: this model writes texts; give a file of real ones to compare with (.txt, .csv, .jsonl), or --oracle",
         ));
     }
-    let real: Vec<String> = match &oracle {
+    let mut real: Vec<String> = match &oracle {
         Some(oracle) if args.data == "scenes" => {
             if oracle.out().weight.dims()[0] != model.tokenizer.vocabulary() {
                 return Err(Failure::usage(
@@ -98,10 +98,12 @@ pub fn rows(args: &Args, model: &TextModel) -> Result<Vec<Row>, Failure> {
     if real.len() < 4 {
         return Err(Failure::usage(format!("--data {}: {} texts are too few to compare with", args.data, real.len())));
     }
+    // A file may have an order; its halves shall not.
+    rng::shuffle(&mut rng::stream(args.seed, "evaluate/real", 0), &mut real);
     let tokens = encoded(model, &real)?;
     let mut words = Words::default();
     let real_words: Vec<Vec<u32>> = real.iter().map(|text| words.of(text, characters)).collect();
-    // Every other text is a reference, the others are what real texts score.
+    // Every other text of a random order is a reference, the others are what real texts score.
     let half = |odd: usize| real_words.iter().skip(odd).step_by(2).cloned().collect::<Vec<_>>();
     let (references, others) = (half(0), half(1));
     let counted = References::new(&references, 5);
