@@ -141,6 +141,11 @@ impl FeatureNetwork {
         Ok(Self { recipe, id, ..self })
     }
 
+    /// Whether pictures are prepared so for this network anywhere.
+    pub fn can_prepare(&self, preprocessing: Preprocessing) -> bool {
+        Recipe::new(self.kind, preprocessing).is_ok()
+    }
+
     /// Which network it is.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -77,13 +77,14 @@ pub struct Args {
     /// Folders: steps to train the encoder, if there is none yet
     #[arg(long, value_name = "STEPS", default_value_t = 1200)]
     encoder_steps: u64,
-    /// Models without sentences, and --images: the network whose features are compared
-    #[arg(long, value_name = "FILE")]
-    features: Option<PathBuf>,
+    /// Models without sentences, and --images: the network whose features are compared, a file of its weights or its
+    /// name (docs/metrics.md)
+    #[arg(long, value_name = "NETWORK")]
+    features: Option<String>,
     /// Which scores of pictures, separated by commas [default: fid,kid,prdc]
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',')]
     metrics: Vec<Metric>,
-    /// Repeat another tool's choices: its subsets, shuffles and seeds, pictures at their own sizes, all of them
+    /// Repeat another tool's choices: its resizer, subsets, shuffles and seeds, pictures at their own sizes, all of them
     #[arg(long, value_name = "TOOL", value_enum)]
     compat: Option<Compat>,
     /// Compare with statistics in a file instead of --data: of --save-reference, or pytorch-fid's .npz

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use shenbi_metrics::{Draw, KidOptions, Order};
+use shenbi_metrics::{Draw, KidOptions, Order, Preprocessing};
 
 use super::Args;
 use crate::failure::Failure;
@@ -89,6 +89,15 @@ impl Compat {
             Self::TorchFidelity => "torch-fidelity",
             Self::PytorchFid => "pytorch-fid",
             Self::CleanFid => "clean-fid",
+        }
+    }
+
+    /// Its way of preparing pictures.
+    pub fn preprocessing(self) -> Preprocessing {
+        match self {
+            Self::TorchFidelity => Preprocessing::TorchFidelity,
+            Self::PytorchFid => Preprocessing::PytorchFid,
+            Self::CleanFid => Preprocessing::CleanFid,
         }
     }
 

@@ -5,18 +5,18 @@ use std::path::Path;
 use burn::tensor::Device;
 use shenbi_data::Picture;
 use shenbi_metrics::prdc::NEIGHBOURS;
-use shenbi_metrics::{Classifier, FeatureNetwork, MetricsError};
+use shenbi_metrics::{Classifier, FeatureNetwork, MetricsError, Preprocessing};
 
 use super::Args;
+use super::metrics::Compat;
 use crate::failure::Failure;
 
-const REMEDY: &str = "any safetensors file of torchvision's squeezenet1_0 will do whose input is RGB from 0 to 255 less \
-                      (123, 117, 104); docs/squeezenet1_0.py writes one from torchvision's own weights; or train a \
-                      classifier on labelled pictures: shenbi data classifier";
+const REMEDY: &str = "give a file of a known network's weights (safetensors or PyTorch's .pth; docs/metrics.md lists them), \
+                      or train a classifier on labelled pictures: shenbi data classifier";
 
 /// Refuses what cannot be measured, before a picture is read.
-pub fn check_network(args: &Args) -> Result<&Path, Failure> {
-    let Some(path) = &args.features else {
+pub fn check_network(args: &Args) -> Result<&str, Failure> {
+    let Some(features) = &args.features else {
         return Err(Failure::usage(format!(
             "--features FILE is missing: pictures are compared by what a network sees in them that was trained on \
              photographs; {REMEDY}"
@@ -25,7 +25,7 @@ pub fn check_network(args: &Args) -> Result<&Path, Failure> {
     if args.number.is_some_and(|number| number as usize <= NEIGHBOURS[1]) {
         return Err(Failure::usage(format!("-n: a score needs at least {} pictures", NEIGHBOURS[1] + 1)));
     }
-    Ok(path)
+    Ok(features)
 }
 
 /// What looks at the pictures: a pretrained network, or a classifier of `shenbi data classifier`.
@@ -35,16 +35,27 @@ pub enum Network {
 }
 
 impl Network {
-    /// The network in a file, given with `--features`.
-    pub fn open(path: &Path, device: &Device) -> Result<Self, Failure> {
-        let at = |message: String| Failure::Failed(format!("--features {}: {message}; {REMEDY}", path.display()));
-        let bytes = std::fs::read(path).map_err(|error| at(error.to_string()))?;
-        let network = if Classifier::is_in(&bytes) {
-            Classifier::from_bytes(&bytes, device).map(|network| Self::Classifier(Box::new(network)))
-        } else {
-            FeatureNetwork::from_bytes(&bytes, device).map(|network| Self::Pretrained(Box::new(network)))
+    /// The network that `--features` says: a file, or a known network's name. compat: whose way of preparing pictures is
+    /// taken, where there is one for this network.
+    pub fn open(features: &str, compat: Option<Preprocessing>, device: &Device) -> Result<Self, Failure> {
+        let at = |error: MetricsError| Failure::Failed(format!("--features {features}: {error}; {REMEDY}"));
+        let file = Path::new(features);
+        if file.is_file() {
+            let read = std::fs::read(file);
+            let bytes = read.map_err(|error| Failure::Failed(format!("--features {features}: {error}")))?;
+            if Classifier::is_in(&bytes) {
+                let classifier = Classifier::from_bytes(&bytes, device).map_err(at)?;
+                return Ok(Self::Classifier(Box::new(classifier)));
+            }
+        }
+        let network = FeatureNetwork::open(features, device).map_err(at)?;
+        let network = match compat {
+            Some(preprocessing) if network.can_prepare(preprocessing) => {
+                network.with_preprocessing(preprocessing).map_err(at)?
+            }
+            _ => network,
         };
-        network.map_err(|error| at(error.to_string()))
+        Ok(Self::Pretrained(Box::new(network)))
     }
 
     /// What scores are named after.
@@ -93,5 +104,5 @@ impl Network {
 
 /// The network of `--features`, as `evaluate` needs it.
 pub fn open_features(args: &Args, device: &Device) -> Result<Network, Failure> {
-    Network::open(check_network(args)?, device)
+    Network::open(check_network(args)?, args.compat.map(Compat::preprocessing), device)
 }

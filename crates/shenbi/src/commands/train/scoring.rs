@@ -1,7 +1,5 @@
 //! Scores while a model trains: the Fréchet distance of what it makes from its data.
 
-use std::path::PathBuf;
-
 use burn::tensor::Device;
 use shenbi_metrics::Reference;
 use shenbi_models::model::Model;
@@ -29,7 +27,7 @@ pub struct Flags {
     eval_number: u64,
     /// The network whose features --eval-every compares: as evaluate's
     #[arg(long, value_name = "FILE", requires = "eval_every")]
-    features: Option<PathBuf>,
+    features: Option<String>,
 }
 
 fn kimg(text: &str) -> Result<f64, String> {
@@ -45,7 +43,7 @@ impl Flags {
             let message = "--eval-every: models of sentences are not scored while they train; use evaluate on the run";
             return Err(Failure::usage(message));
         }
-        let network = Network::open(features, &Device::flex())?;
+        let network = Network::open(features, None, &Device::flex())?;
         let set = Sourced { source: data.source.clone(), name: data.summary.data.clone() };
         let number = self.eval_number;
         let real = look(&set, &network, number, false, Keep::default(), "data")?;
