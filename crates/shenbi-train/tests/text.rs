@@ -154,7 +154,8 @@ fn odd_texts_are_told() {
         (0..6).flat_map(|i| data.batch(1, i * 4, 4).iter().map(<[u32]>::to_vec).collect::<Vec<_>>()).collect();
     seen.iter_mut().for_each(|row| row.resize(data.train.length, 0));
     let mut all: Vec<Vec<u32>> = data.train.iter().map(<[u32]>::to_vec).collect();
-    (seen.sort(), all.sort());
+    seen.sort();
+    all.sort();
     assert_eq!(seen, all);
 }
 
