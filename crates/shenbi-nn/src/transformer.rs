@@ -44,16 +44,31 @@ impl Block {
     /// # Shapes
     /// x: `[b, t, n]`; bias: `[b, 1, 1, t]`, 0 where a token may be looked at and very negative where it is padding.
     pub fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
-        let [b, t, n] = x.dims();
-        let (heads, d) = (self.heads, n / self.heads);
-        let qkv = self.qkv.forward(self.norm1.forward(x.clone())).reshape([b, t, 3 * heads, d]).swap_dims(1, 2); // [b, 3h, t, d]
-        let query = qkv.clone().narrow(1, 0, heads); // [b, h, t, d]
-        let key = qkv.clone().narrow(1, heads, heads);
-        let value = qkv.narrow(1, 2 * heads, heads);
-        let scores = query.matmul(key.transpose()).mul_scalar((d as f64).powf(-0.5)) + bias; // [b, h, t, t]
-        let mixed = activation::softmax(scores, 3).matmul(value); // [b, h, t, d]
-        let x = x + self.out.forward(mixed.swap_dims(1, 2).reshape([b, t, n]));
+        let mixed = attention(self.qkv.forward(self.norm1.forward(x.clone())), self.heads, Some(bias));
+        let x = x + self.out.forward(mixed);
         let hidden = activation::relu(self.up.forward(self.norm2.forward(x.clone())));
         x + self.down.forward(hidden)
     }
+}
+
+/// softmax(Q Kᵀ / √d + bias) V of several heads side by side.
+///
+/// # Shapes
+/// qkv: query, key and value of each token, `[b, t, 3n]`; bias: `[b or 1, 1, t or 1, t]`, 0 where a token may be looked at
+/// and very negative where it may not; returns `[b, t, n]`.
+pub fn attention(qkv: Tensor<3>, heads: usize, bias: Option<Tensor<4>>) -> Tensor<3> {
+    let [b, t, n] = qkv.dims();
+    let (n, d) = (n / 3, n / 3 / heads);
+    let qkv = qkv.reshape([b, t, 3 * heads, d]).swap_dims(1, 2); // [b, 3h, t, d]
+    let query = qkv.clone().narrow(1, 0, heads); // [b, h, t, d]
+    let key = qkv.clone().narrow(1, heads, heads);
+    let value = qkv.narrow(1, 2 * heads, heads);
+    let scores = query.matmul(key.transpose()).mul_scalar((d as f64).powf(-0.5)); // [b, h, t, t]
+    let scores = bias.map_or(scores.clone(), |bias| scores + bias);
+    activation::softmax(scores, 3).matmul(value).swap_dims(1, 2).reshape([b, t, n])
+}
+
+/// GELU (1606.08415); quick: as x σ(1.702 x), as CLIP has it.
+pub fn gelu<const D: usize>(x: Tensor<D>, quick: bool) -> Tensor<D> {
+    if quick { x.clone() * activation::sigmoid(x.mul_scalar(1.702)) } else { activation::gelu(x) }
 }
