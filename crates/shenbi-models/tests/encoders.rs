@@ -169,8 +169,10 @@ fn sentence_transformers_files_decide_the_pooling() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     };
-    let module = |kind: &str, path: &str| format!(r#"{{"type": "sentence_transformers.models.{kind}", "path": "{path}"}}"#);
-    let (transformer, pool, unit) = (module("Transformer", ""), module("Pooling", "1_Pooling"), module("Normalize", "2"));
+    let module =
+        |kind: &str, path: &str| format!(r#"{{"type": "sentence_transformers.models.{kind}", "path": "{path}"}}"#);
+    let (transformer, pool, unit) =
+        (module("Transformer", ""), module("Pooling", "1_Pooling"), module("Normalize", "2"));
     write("modules.json", &format!("[{transformer}, {pool}, {unit}]"));
     write("1_Pooling/config.json", r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#);
     write("sentence_bert_config.json", r#"{"max_seq_length": 6}"#);

@@ -19,11 +19,7 @@ impl Budget {
     pub(crate) fn new(recipe: &Recipe) -> Self {
         let run = recipe.run();
         let steps = (run.kimg > 0.0).then(|| (run.kimg * 1000.0 / run.batch as f64).ceil() as u64);
-        let pretrain = match recipe {
-            Recipe::Brush(recipe) => recipe.pretrain,
-            Recipe::Dfgan(recipe) => recipe.pretrain,
-            Recipe::Image(_) => 0.0,
-        };
+        let pretrain = recipe.text().map_or(0.0, |text| text.pretrain);
         Self { steps, seconds: run.minutes * 60.0, batch: run.batch as u64, pretrain }
     }
 

@@ -72,7 +72,8 @@ impl Bert {
         let prefix = prefix.unwrap_or_default();
         let name = |name: &str| format!("{prefix}{name}");
         let words = tensors.values(&name(WORDS), &[vocabulary, n])?.to_vec();
-        let mut places = tensors.values(&name(POSITIONS), &[positions, n])?.split_at(offset.min(positions) * n).1.to_vec();
+        let mut places =
+            tensors.values(&name(POSITIONS), &[positions, n])?.split_at(offset.min(positions) * n).1.to_vec();
         if tensors.has(&name(KINDS)) {
             let kinds = tensors.shape(&name(KINDS))?.first().copied().unwrap_or(0).max(1);
             let first = &tensors.values(&name(KINDS), &[kinds, n])?[..n];
@@ -106,4 +107,3 @@ impl Bert {
         self.layers.iter().fold(self.norm.forward(x), |x, layer| layer.forward(x, attend.clone()))
     }
 }
-

@@ -5,6 +5,7 @@ pub mod bert;
 pub mod clip_text;
 mod folder;
 pub mod pretrained;
+pub mod sentence;
 pub mod text;
 pub mod tokenizer;
 pub mod vocabulary;

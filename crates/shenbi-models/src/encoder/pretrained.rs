@@ -206,7 +206,8 @@ impl Modules {
 
 fn pooling(folder: &mut Folder, path: &str) -> Result<Pooling, PretrainedError> {
     let name = format!("{path}/config.json");
-    let config = folder.json_of_root(&name)?.ok_or_else(|| folder.error(format!("{name} is missing; copy it as well")))?;
+    let config =
+        folder.json_of_root(&name)?.ok_or_else(|| folder.error(format!("{name} is missing; copy it as well")))?;
     if let Some(mode) = config.get("pooling_mode").and_then(Value::as_str) {
         return match mode {
             "mean" => Ok(Pooling::Mean),
@@ -241,9 +242,11 @@ fn read_transformers(
     let config = config.get("text_config").filter(|_| kind == "clip").unwrap_or(config);
     let get = |key: &str, default: u64| match config.get(key) {
         None | Some(Value::Null) => Ok(default as usize),
-        Some(value) => value.as_u64().filter(|n| *n <= LARGEST).map(|n| n as usize).ok_or_else(|| {
-            folder.error(format!("config.json: {key} {value}: expected a number up to {LARGEST}"))
-        }),
+        Some(value) => value
+            .as_u64()
+            .filter(|n| *n <= LARGEST)
+            .map(|n| n as usize)
+            .ok_or_else(|| folder.error(format!("config.json: {key} {value}: expected a number up to {LARGEST}"))),
     };
     let act = |default| config.get("hidden_act").and_then(Value::as_str).unwrap_or(default);
     let epsilon = |default| config.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(default);
@@ -273,7 +276,9 @@ fn read_transformers(
                 "quick_gelu" => true,
                 "gelu" => false,
                 other => {
-                    return Err(folder.error(format!("config.json: hidden_act '{other}': gelu and quick_gelu are known")));
+                    return Err(
+                        folder.error(format!("config.json: hidden_act '{other}': gelu and quick_gelu are known"))
+                    );
                 }
             };
             // 2 is what early files said, wrongly.
@@ -289,7 +294,9 @@ fn read_transformers(
                 end,
             })
         }
-        other => return Err(folder.error(format!("config.json: model_type '{other}' is not known; these are: {KNOWN}"))),
+        other => {
+            return Err(folder.error(format!("config.json: model_type '{other}' is not known; these are: {KNOWN}")));
+        }
     };
     build(folder, network, &kind, most, device)
 }
@@ -302,7 +309,11 @@ fn read_open_clip(folder: &mut Folder, device: &Device) -> Result<Parts, Pretrai
     let model = config.get("model_cfg").unwrap_or(&config);
     let get = |key: &str, default: u64| {
         let value = model.get("text_cfg").and_then(|text| text.get(key)).and_then(Value::as_u64).unwrap_or(default);
-        if value > LARGEST { Err(folder.error(format!("{NAME}: {key} {value} is too large"))) } else { Ok(value as usize) }
+        if value > LARGEST {
+            Err(folder.error(format!("{NAME}: {key} {value} is too large")))
+        } else {
+            Ok(value as usize)
+        }
     };
     if model.get("text_cfg").and_then(|text| text.get("hf_model_name")).is_some() {
         return Err(folder.error(format!("{NAME}: its text tower is another library's; these are known: {KNOWN}")));

@@ -4,12 +4,14 @@ mod brush;
 mod dfgan;
 mod image;
 mod run;
+mod text;
 
 pub use brush::{BrushRecipe, SIZES};
 pub use dfgan::DfganRecipe;
 pub(crate) use image::is_part;
 pub use image::{IMAGE_RECIPES, ImageRecipe, Network, OptimizerName};
 pub use run::RunSettings;
+pub use text::TextSettings;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -61,7 +63,7 @@ impl Recipe {
 
     /// Whether it learns from captions.
     pub fn reads_captions(&self) -> bool {
-        !matches!(self, Self::Image(_))
+        self.text().is_some()
     }
 
     /// What every recipe has.
@@ -70,6 +72,24 @@ impl Recipe {
             Self::Brush(recipe) => &recipe.run,
             Self::Dfgan(recipe) => &recipe.run,
             Self::Image(recipe) => &recipe.run,
+        }
+    }
+
+    /// How captions become sentences, where it learns from any.
+    pub fn text(&self) -> Option<&TextSettings> {
+        match self {
+            Self::Brush(recipe) => Some(&recipe.text),
+            Self::Dfgan(recipe) => Some(&recipe.text),
+            Self::Image(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn text_mut(&mut self) -> Option<&mut TextSettings> {
+        match self {
+            Self::Brush(recipe) => Some(&mut recipe.text),
+            Self::Dfgan(recipe) => Some(&mut recipe.text),
+            Self::Image(_) => None,
         }
     }
 

@@ -40,6 +40,9 @@ pub struct Args {
     /// builtin, a run folder, a checkpoint folder or a model file
     #[arg(long, value_name = "MODEL", default_value = model::BUILTIN_NAME)]
     model: String,
+    /// The text encoder that the model was trained with [default: where it was then]
+    #[arg(long, value_name = "PATH")]
+    text_encoder: Option<PathBuf>,
     /// Pictures to score instead of a model's: a folder or .zip
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     images: Option<PathBuf>,
@@ -113,7 +116,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let device = device::open("--device", &args.device)?;
     let rows = match &args.images {
         Some(images) => pictures::of_folder(&args, images, &device)?,
-        None => match model::load(&args.model, &device)? {
+        None => match model::load(&args.model, &device, args.text_encoder.as_deref())? {
             Model::Image(model) => pictures::of_model(&args, &model, &device)?,
             Model::Painter(_) if args.features.is_some() => {
                 return Err(Failure::usage(

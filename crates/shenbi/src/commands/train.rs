@@ -87,6 +87,9 @@ pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
     output::note(&format!("data        {}", data.summary));
     output::note(&format!("run         {}", folder.path().display()));
     output::note(&format!("machine     {}, {} threads", shenbi_nn::kernels::describe(), rayon::current_num_threads()));
+    if let Some(text) = recipe.text().filter(|text| !text.text_encoder.is_empty()) {
+        output::note(&format!("captions    read by {}, once", text.text_encoder));
+    }
     let mut resume = None;
     if args.resume.is_some() {
         let latest = folder.latest_checkpoint()?;
@@ -209,7 +212,7 @@ struct Parameters {
 }
 
 fn dry_run(args: &Args, recipe: &Recipe, data: &Data, devices: &Devices) -> Result<(), Failure> {
-    let trainer = untrained(recipe, data.source.as_ref(), None, devices).map_err(|error| match error {
+    let trainer = untrained(recipe, data.source.as_ref(), None, None, devices).map_err(|error| match error {
         TrainError::Setting(message) => Failure::Usage(message),
         other => other.into(),
     })?;
