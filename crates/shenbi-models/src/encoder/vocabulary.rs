@@ -91,10 +91,7 @@ impl Vocabulary {
     /// As [`Self::word_piece`].
     pub fn roberta(vocab: &[u8], merges: &str, max_tokens: usize) -> Result<Self, TokenizerError> {
         let vocab = table(vocab)?;
-        let mut special = specials(&vocab, &["<s>", "<pad>", "</s>", "<unk>", "<mask>"])?;
-        if let Some(mask) = special.last_mut() {
-            mask["lstrip"] = json!(true); // takes the space before it
-        }
+        let special = specials(&vocab, &["<s>", "<pad>", "</s>", "<unk>", "<mask>"])?;
         let tokenizer = json!({
             "version": "1.0",
             "added_tokens": special,
