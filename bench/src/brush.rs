@@ -30,7 +30,7 @@ impl Brush {
         }
         let options = ScenesOptions { size: [64, 64], level: Level::One, seed: 1, split: Split::Train };
         let source: Arc<dyn Source> = Arc::new(Scenes::new(options)?);
-        let trainer = untrained(&recipe, source.as_ref(), None, &Device::flex().into())?;
+        let trainer = untrained(&recipe, source.as_ref(), None, None, &Device::flex().into())?;
         let options = LoaderOptions { batch: BATCH, ..LoaderOptions::default() };
         let batch = Loader::new(source, options)?.next_batch()?;
         Ok(Self { trainer, batch })

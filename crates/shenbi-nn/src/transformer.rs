@@ -70,9 +70,8 @@ impl Block {
     /// x: `[b, t, n]`; bias: `[b or 1, 1, 1 or t, t]`, 0 where a token may be looked at and very negative where it is
     /// padding, or (in a decoder, [`causal`]) comes later.
     pub fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
-        let [query, key, value] = self.parts(x.clone());
-        let scores = self.scores(query, key) + bias; // [b, h, t, t]
-        self.after(x, activation::softmax(scores, 3).matmul(value))
+        let mixed = attention(self.qkv.forward(self.norm1.forward(x.clone())), self.heads, Some(bias));
+        self.after(x, mixed)
     }
 
     /// A decoder's next tokens, which look at those of `cache` and at themselves, and join them there.
@@ -80,32 +79,48 @@ impl Block {
     /// # Shapes
     /// x: `[b, 1, n]`.
     pub fn forward_next(&self, x: Tensor<3>, cache: &mut Option<Cache>) -> Tensor<3> {
-        let [query, key, value] = self.parts(x.clone());
+        let [query, key, value] = parts(self.qkv.forward(self.norm1.forward(x.clone())), self.heads);
         let [key, value] = match cache.take() {
             Some(Cache { key: k, value: v }) => [Tensor::cat(vec![k, key], 2), Tensor::cat(vec![v, value], 2)],
             None => [key, value],
         };
         *cache = Some(Cache { key: key.clone(), value: value.clone() });
-        self.after(x, activation::softmax(self.scores(query, key), 3).matmul(value))
+        self.after(x, mix([query, key, value], None))
     }
 
-    /// Query, key and value, `[b, h, t, d]` each.
-    fn parts(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
-        let ([b, t, n], heads) = (x.dims(), self.heads);
-        let qkv = self.qkv.forward(self.norm1.forward(x)).reshape([b, t, 3 * heads, n / heads]).swap_dims(1, 2);
-        [0, 1, 2].map(|part| qkv.clone().narrow(1, part * heads, heads))
-    }
-
-    fn scores(&self, query: Tensor<4>, key: Tensor<4>) -> Tensor<4> {
-        let [.., d] = query.dims();
-        query.matmul(key.transpose()).mul_scalar((d as f64).powf(-0.5))
-    }
-
-    /// All after attention. mixed: `[b, h, t, d]`.
-    fn after(&self, x: Tensor<3>, mixed: Tensor<4>) -> Tensor<3> {
-        let [b, t, n] = x.dims();
-        let x = x + self.out.forward(mixed.swap_dims(1, 2).reshape([b, t, n]));
+    /// All after attention. mixed: `[b, t, n]`.
+    fn after(&self, x: Tensor<3>, mixed: Tensor<3>) -> Tensor<3> {
+        let x = x + self.out.forward(mixed);
         let hidden = activation::relu(self.up.forward(self.norm2.forward(x.clone())));
         x + self.down.forward(hidden)
     }
+}
+
+/// softmax(Q Kᵀ / √d + bias) V of several heads side by side.
+///
+/// # Shapes
+/// qkv: query, key and value of each token, `[b, t, 3n]`; bias: `[b or 1, 1, t or 1, t]`, 0 where a token may be looked at
+/// and very negative where it may not; returns `[b, t, n]`.
+pub fn attention(qkv: Tensor<3>, heads: usize, bias: Option<Tensor<4>>) -> Tensor<3> {
+    mix(parts(qkv, heads), bias)
+}
+
+/// Query, key and value, `[b, h, t, d]` each.
+fn parts(qkv: Tensor<3>, heads: usize) -> [Tensor<4>; 3] {
+    let [b, t, n] = qkv.dims();
+    let qkv = qkv.reshape([b, t, 3 * heads, n / 3 / heads]).swap_dims(1, 2); // [b, 3h, t, d]
+    [0, 1, 2].map(|part| qkv.clone().narrow(1, part * heads, heads))
+}
+
+/// Attention of queries `[b, h, t, d]` to keys and values `[b, h, s, d]`; returns `[b, t, h * d]`.
+fn mix([query, key, value]: [Tensor<4>; 3], bias: Option<Tensor<4>>) -> Tensor<3> {
+    let [b, heads, t, d] = query.dims();
+    let scores = query.matmul(key.transpose()).mul_scalar((d as f64).powf(-0.5)); // [b, h, t, s]
+    let scores = bias.map_or(scores.clone(), |bias| scores + bias);
+    activation::softmax(scores, 3).matmul(value).swap_dims(1, 2).reshape([b, t, heads * d])
+}
+
+/// GELU (1606.08415); quick: as x σ(1.702 x), as CLIP has it.
+pub fn gelu<const D: usize>(x: Tensor<D>, quick: bool) -> Tensor<D> {
+    if quick { x.clone() * activation::sigmoid(x.mul_scalar(1.702)) } else { activation::gelu(x) }
 }

@@ -5,7 +5,6 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use shenbi_data::loader::Batch;
 use shenbi_data::rng;
-use shenbi_models::encoder::tokenizer::Tokenizer;
 use shenbi_models::model::Model;
 use shenbi_models::text_to_image::brush::{Discriminator, Generator};
 use shenbi_models::text_to_image::network::{PainterGenerator, PainterNetwork};
@@ -18,6 +17,7 @@ use shenbi_nn::{Init, NormMode, ema};
 
 use crate::augment::{fill, shift_and_cut};
 use crate::config::BrushRecipe;
+use crate::embeddings::Captions;
 use crate::losses::{info_nce, relativistic, retrieval_accuracy, same_captions};
 use crate::schedule::cosine;
 use crate::sentences::{ADAM, MAX_LOG_SCALE, Sentences, draw};
@@ -46,12 +46,12 @@ impl BrushTrainer {
     ///
     /// # Errors
     /// The recipe's shapes do not fit; the text says which.
-    pub fn new(recipe: &BrushRecipe, channels: usize, tokenizer: Tokenizer, devices: &Devices) -> Result<Self, String> {
+    pub fn new(recipe: &BrushRecipe, channels: usize, captions: Captions, devices: &Devices) -> Result<Self, String> {
         let devices = devices.plain();
         choose_precision(&recipe.run);
         let brush = recipe.brush(channels);
         brush.check().map_err(|error| error.to_string())?;
-        let sentences = Sentences::new(&recipe.text(), tokenizer, recipe.run.seed, &devices.discriminator)?;
+        let sentences = Sentences::new(&recipe.sentences.config(), captions, recipe.run.seed, &devices.discriminator)?;
         let init = |name: &str| Init::new(recipe.run.seed, name, &devices.discriminator);
         let mut init_generator = Init::new(recipe.run.seed, "generator", &devices.generator);
         let generator = Generator::new(&brush, &mut init_generator).map_err(|error| error.to_string())?;
@@ -166,7 +166,7 @@ impl BrushTrainer {
 
     /// A picture as D sees it.
     fn seen(&self, x: Tensor<4>, rng: &mut rand_chacha::ChaCha8Rng) -> Tensor<4> {
-        if self.recipe.augment { shift_and_cut(x, fill(self.channels), rng) } else { x }
+        if self.recipe.sentences.augment { shift_and_cut(x, fill(self.channels), rng) } else { x }
     }
 
     /// The tangent pass (see [`tangent`]): a surrogate with the penalty's gradient, and E‖∇ₓD‖².
@@ -191,7 +191,7 @@ impl Trainer for BrushTrainer {
         if phase == Phase::Gan {
             return self.gan_step(batch, progress);
         }
-        let (seed, augment) = (self.recipe.run.seed, self.recipe.augment);
+        let (seed, augment) = (self.recipe.run.seed, self.recipe.sentences.augment);
         let judge = (&mut self.discriminator, &mut self.adam_discriminator);
         let losses = self.sentences.contrast_step(judge, batch, seed, augment, self.steps, progress)?;
         self.steps.contrast += 1;
@@ -200,15 +200,11 @@ impl Trainer for BrushTrainer {
 
     /// Averaged generator and sentence encoder.
     fn model(&self) -> Model {
-        Model::Painter(Painter {
-            config: PainterConfig {
-                network: PainterNetwork::Brush(self.recipe.brush(self.channels)),
-                text: self.recipe.text(),
-            },
-            tokenizer: self.sentences.tokenizer.clone(),
-            text: self.sentences.average.clone().to_device(&self.devices.generator),
-            generator: PainterGenerator::Brush(self.average.clone()),
-        })
+        let (reader, pretrained, text) = self.sentences.painter(&self.devices.generator);
+        let network = PainterNetwork::Brush(self.recipe.brush(self.channels));
+        let generator = PainterGenerator::Brush(self.average.clone());
+        let config = PainterConfig { network, text: self.recipe.sentences.config(), pretrained };
+        Model::Painter(Painter { config, reader, text, generator })
     }
 
     fn state(&self) -> Named {

@@ -20,10 +20,8 @@ impl Budget {
         let run = recipe.run();
         let steps = (run.kimg > 0.0).then(|| (run.kimg * 1000.0 / run.batch as f64).ceil() as u64);
         let pretrain = match recipe {
-            Recipe::Brush(recipe) => recipe.pretrain,
-            Recipe::Dfgan(recipe) => recipe.pretrain,
-            Recipe::Image(_) => 0.0,
             Recipe::Text(recipe) => recipe.likelihood_share(),
+            _ => recipe.sentences().map_or(0.0, |sentences| sentences.pretrain),
         };
         Self { steps, seconds: run.minutes * 60.0, batch: run.batch as u64, pretrain }
     }

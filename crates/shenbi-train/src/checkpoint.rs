@@ -44,6 +44,9 @@ pub struct TrainState {
     pub examples_consumed: u64,
     /// Seconds of training so far, pauses not counted.
     pub elapsed_seconds: f64,
+    /// The fingerprint of the pretrained text encoder, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_encoder: Option<String>,
 }
 
 /// All that there is to a run at one step.

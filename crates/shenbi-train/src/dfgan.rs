@@ -5,7 +5,6 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use shenbi_data::loader::Batch;
 use shenbi_data::rng;
-use shenbi_models::encoder::tokenizer::Tokenizer;
 use shenbi_models::model::Model;
 use shenbi_models::text_to_image::brush;
 use shenbi_models::text_to_image::dfgan::{Discriminator, Generator, condition};
@@ -18,6 +17,7 @@ use shenbi_nn::{Init, ema, ops};
 
 use crate::augment::{fill, shift_and_cut};
 use crate::config::DfganRecipe;
+use crate::embeddings::Captions;
 use crate::schedule::cosine;
 use crate::sentences::{ADAM, Sentences, draw};
 use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, diversity, noise, pictures, scalar};
@@ -49,7 +49,7 @@ impl DfganTrainer {
     ///
     /// # Errors
     /// The recipe's shapes do not fit; the text says which.
-    pub fn new(recipe: &DfganRecipe, channels: usize, tokenizer: Tokenizer, devices: &Devices) -> Result<Self, String> {
+    pub fn new(recipe: &DfganRecipe, channels: usize, captions: Captions, devices: &Devices) -> Result<Self, String> {
         let devices = devices.plain();
         choose_precision(&recipe.run);
         let (config, seed) = (recipe.dfgan(channels)?, recipe.run.seed);
@@ -59,7 +59,7 @@ impl DfganTrainer {
         Ok(Self {
             recipe: recipe.clone(),
             channels,
-            sentences: Sentences::new(&recipe.text(), tokenizer, seed, &devices.discriminator)?,
+            sentences: Sentences::new(&recipe.sentences.config(), captions, seed, &devices.discriminator)?,
             encoder: encoder.map_err(|error| error.to_string())?.train(),
             average: generator.clone(),
             generator: generator.train(),
@@ -135,7 +135,7 @@ impl DfganTrainer {
 
     /// A picture as D sees it.
     fn seen(&self, x: Tensor<4>, rng: &mut rand_chacha::ChaCha8Rng) -> Tensor<4> {
-        if self.recipe.augment { shift_and_cut(x, fill(self.channels), rng) } else { x }
+        if self.recipe.sentences.augment { shift_and_cut(x, fill(self.channels), rng) } else { x }
     }
 
     /// The tangent pass (see [`tangent`]) in picture and sentence together: a surrogate with the gradient of MA-GP, and
@@ -167,7 +167,7 @@ impl Trainer for DfganTrainer {
         if phase == Phase::Gan {
             return self.gan_step(batch, progress);
         }
-        let (seed, augment) = (self.recipe.run.seed, self.recipe.augment);
+        let (seed, augment) = (self.recipe.run.seed, self.recipe.sentences.augment);
         let judge = (&mut self.encoder, &mut self.adam_encoder);
         let losses = self.sentences.contrast_step(judge, batch, seed, augment, self.steps, progress)?;
         self.steps.contrast += 1;
@@ -178,12 +178,10 @@ impl Trainer for DfganTrainer {
     fn model(&self) -> Model {
         // The shapes were checked when the networks were made.
         let network = PainterNetwork::Dfgan(self.recipe.shapes(self.channels));
-        Model::Painter(Painter {
-            config: PainterConfig { network, text: self.recipe.text() },
-            tokenizer: self.sentences.tokenizer.clone(),
-            text: self.sentences.average.clone().to_device(&self.devices.generator),
-            generator: PainterGenerator::Dfgan(self.average.clone()),
-        })
+        let (reader, pretrained, text) = self.sentences.painter(&self.devices.generator);
+        let generator = PainterGenerator::Dfgan(self.average.clone());
+        let config = PainterConfig { network, text: self.recipe.sentences.config(), pretrained };
+        Model::Painter(Painter { config, reader, text, generator })
     }
 
     fn state(&self) -> Named {

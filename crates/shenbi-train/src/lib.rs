@@ -7,6 +7,7 @@ mod budget;
 pub mod checkpoint;
 pub mod config;
 pub mod dfgan;
+pub mod embeddings;
 pub mod error;
 pub mod guard;
 pub mod image;

@@ -5,15 +5,17 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use shenbi_data::loader::Batch;
 use shenbi_data::rng;
+use shenbi_models::encoder::sentence::{Projection, Reader, SentenceEncoder};
 use shenbi_models::encoder::text::{TextConfig, TextEncoder};
-use shenbi_models::encoder::tokenizer::Tokenizer;
 use shenbi_models::text_to_image::brush::Discriminator;
+use shenbi_models::text_to_image::painter::PretrainedConfig;
 use shenbi_nn::ops::normalize;
 use shenbi_nn::optim::{AdamConfig, Optimizer, Rule};
 use shenbi_nn::weights::{self, Fitted, Named, WeightsError};
 use shenbi_nn::{Init, ema};
 
 use crate::augment::{fill, shift_and_cut};
+use crate::embeddings::Captions;
 use crate::losses::{info_nce, retrieval_accuracy, same_captions};
 use crate::schedule::cosine;
 use crate::trainer::{Losses, Steps, pictures, scalar};
@@ -53,31 +55,59 @@ pub(crate) fn draw(batch: &Batch, seed: u64, steps: Steps) -> Drawn<'_> {
 
 /// The encoder, its average and its optimizer.
 pub(crate) struct Sentences {
-    /// Words to tokens; fixed.
-    pub(crate) tokenizer: Tokenizer,
-    pub(crate) text: TextEncoder,
-    pub(crate) average: TextEncoder,
+    /// What is not trained.
+    captions: Captions,
+    text: SentenceEncoder,
+    average: SentenceEncoder,
     adam: Optimizer,
     device: Device,
 }
 
 impl Sentences {
-    /// An untrained encoder.
-    pub(crate) fn new(config: &TextConfig, tokenizer: Tokenizer, seed: u64, device: &Device) -> Result<Self, String> {
+    /// An untrained encoder, or an untrained projection of a pretrained one.
+    pub(crate) fn new(config: &TextConfig, captions: Captions, seed: u64, device: &Device) -> Result<Self, String> {
         config.check()?;
-        let text = TextEncoder::new(config, tokenizer.vocabulary(), &mut Init::new(seed, "text", device));
+        let mut init = Init::new(seed, "text", device);
+        let text = match &captions {
+            Captions::Own(tokenizer) => {
+                SentenceEncoder::Own(TextEncoder::new(config, tokenizer.vocabulary(), &mut init))
+            }
+            Captions::Pretrained(embeddings) => {
+                SentenceEncoder::Pretrained(Projection::new(embeddings.config.dim, config.sentence, &mut init))
+            }
+        };
         let average = text.clone();
-        Ok(Self { tokenizer, text: text.train(), average, adam: Optimizer::adam(ADAM), device: device.clone() })
+        Ok(Self { captions, text: text.train(), average, adam: Optimizer::adam(ADAM), device: device.clone() })
     }
 
     /// `[n, sentence]`
-    pub(crate) fn encode(&self, captions: &[&str]) -> Result<Tensor<2>, String> {
-        let tokens = self.tokenizer.encode(captions).map_err(|error| error.to_string())?;
-        Ok(self.text.forward(&tokens, &self.device))
+    pub(crate) fn encode(&mut self, captions: &[&str]) -> Result<Tensor<2>, String> {
+        match (&mut self.captions, &self.text) {
+            (Captions::Own(tokenizer), SentenceEncoder::Own(text)) => {
+                let tokens = tokenizer.encode(captions).map_err(|error| error.to_string())?;
+                Ok(text.forward(&tokens, &self.device))
+            }
+            (Captions::Pretrained(embeddings), SentenceEncoder::Pretrained(projection)) => {
+                let embeddings = embeddings.get(captions).map_err(|error| error.to_string())?;
+                Ok(projection.forward(embeddings, captions.len(), &self.device))
+            }
+            _ => Err("the sentence encoder is not of the captions' kind".into()),
+        }
+    }
+
+    /// The averaged encoder on `device`, as a painter has it: what reads, what it is, what is learnt.
+    pub(crate) fn painter(&self, device: &Device) -> (Reader, Option<PretrainedConfig>, SentenceEncoder) {
+        let text = self.average.clone().to_device(device);
+        match &self.captions {
+            Captions::Own(tokenizer) => (Reader::Own(tokenizer.clone()), None, text),
+            Captions::Pretrained(embeddings) => {
+                (Reader::Pretrained(embeddings.encoder.clone()), Some(embeddings.config.clone()), text)
+            }
+        }
     }
 
     /// The sentences of contraries, `[m, sentence]`; nothing where there are none.
-    pub(crate) fn contraries(&self, drawn: &Drawn<'_>) -> Result<Option<Tensor<2>>, String> {
+    pub(crate) fn contraries(&mut self, drawn: &Drawn<'_>) -> Result<Option<Tensor<2>>, String> {
         if drawn.contraries.is_empty() {
             return Ok(None);
         }

@@ -16,13 +16,16 @@ use std::time::Instant;
 
 use shenbi_data::Source;
 use shenbi_data::loader::{Loader, LoaderOptions};
+use shenbi_models::encoder::sentence::Reader;
 use shenbi_models::model::Model;
+use shenbi_models::text_to_image::painter::Painter;
 use shenbi_nn::weights::{Fitted, Named};
 
 use crate::atomic::write_atomic;
 use crate::budget::{Budget, Clock};
 use crate::checkpoint::{self, Checkpoint, FORMAT, TrainState};
 use crate::config::{Recipe, RunSettings};
+use crate::embeddings::EmbeddingsError;
 use crate::error::RunError;
 use crate::guard::{Guard, Trouble};
 use crate::run_folder::RunFolder;
@@ -150,6 +153,16 @@ pub enum TrainError {
     /// Text could not be encoded, or samples not be painted.
     #[error("{0}; this is a defect of the program, please report it")]
     Defect(String),
+}
+
+impl From<EmbeddingsError> for TrainError {
+    fn from(error: EmbeddingsError) -> Self {
+        match error {
+            EmbeddingsError::Data(error) => Self::Data(error),
+            EmbeddingsError::Text(error) => Self::Defect(error.to_string()),
+            EmbeddingsError::Keep(error) => Self::Run(error),
+        }
+    }
 }
 
 impl From<SampleError> for TrainError {
@@ -339,10 +352,13 @@ pub(crate) fn save<B>(
     let defect = |error: &dyn std::fmt::Display| TrainError::Defect(error.to_string());
     let model = trainer.model();
     let tokenizer_json = match &model {
-        Model::Painter(painter) => Some(painter.tokenizer.to_json().map_err(|error| defect(&error))?),
-        Model::Image(_) => None,
+        Model::Painter(Painter { reader: Reader::Own(tokenizer), .. }) => {
+            Some(tokenizer.to_json().map_err(|error| defect(&error))?)
+        }
         Model::Text(model) => Some(model.tokenizer.to_json().map_err(|error| defect(&error))?),
+        _ => None,
     };
+    let text_encoder = start::text_encoder(&model);
     let model = model.to_bytes(true).map_err(|error| defect(&error))?;
     let state = TrainState {
         format: FORMAT,
@@ -351,6 +367,7 @@ pub(crate) fn save<B>(
         gan_steps: steps.gan,
         examples_consumed: examples,
         elapsed_seconds: seconds,
+        text_encoder,
     };
     let path = folder.save_checkpoint(steps.all(), &Checkpoint { named, state, tokenizer_json, model })?;
     watch.saved(path.clone());

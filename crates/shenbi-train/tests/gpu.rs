@@ -30,8 +30,8 @@ fn tiny() -> BrushRecipe {
 /// The losses of one step of contrast and two of the GAN (the first with both penalties), and the networks afterwards.
 fn train(device: &Device, source: &dyn Source, batches: &[Batch]) -> (Vec<Losses>, Named) {
     let recipe = tiny();
-    let tokenizer = train_tokenizer(source, recipe.vocabulary, recipe.max_tokens).unwrap();
-    let mut trainer = BrushTrainer::new(&recipe, 3, tokenizer, &device.clone().into()).unwrap();
+    let tokenizer = train_tokenizer(source, recipe.sentences.vocabulary, recipe.sentences.max_tokens).unwrap();
+    let mut trainer = BrushTrainer::new(&recipe, 3, tokenizer.into(), &device.clone().into()).unwrap();
     let phases = [Phase::Contrast, Phase::Gan, Phase::Gan];
     let losses = phases.iter().zip(batches).map(|(phase, batch)| trainer.step(batch, *phase, 0.5).unwrap()).collect();
     let mut named = trainer.state();

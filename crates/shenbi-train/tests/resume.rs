@@ -153,6 +153,43 @@ fn image_gans_resume_to_the_bit() {
     }
 }
 
+/// The captions' embeddings are computed once, and found again.
+#[test]
+fn runs_with_a_pretrained_text_encoder_resume_to_the_bit() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shenbi-models/tests/fixtures/encoders");
+    let dfgan = "height=16 width=16 batch=8 kimg=0.064 noise=8 hidden=8 sentence=16 pretrain=0.4 sample_seconds=1e9";
+    let of = |encoder: &str, recipe: Recipe| {
+        let mut recipe = recipe;
+        let path = fixtures.join(encoder).to_str().unwrap().to_string();
+        recipe.set("text_encoder", path.into()).unwrap();
+        recipe
+    };
+    for recipe in [of("bert", with(tiny(), "kimg=0.08")), of("clip", with(Recipe::named("dfgan").unwrap(), dfgan))] {
+        let parent = tempdir().unwrap();
+        let (whole, parts) = (parent.path().join("whole"), parent.path().join("parts"));
+        train(&recipe, &whole, None).unwrap();
+        let kept = || std::fs::read_dir(parts.join("embeddings")).unwrap().next().unwrap().unwrap().path();
+        train(&recipe, &parts, Some(2)).unwrap(); // in the contrastive phase
+        let written = std::fs::metadata(kept()).unwrap().modified().unwrap();
+        train(&recipe, &parts, Some(5)).unwrap();
+        assert_eq!(std::fs::metadata(kept()).unwrap().modified().unwrap(), written, "read, not written again");
+        // Damaged, they are computed again.
+        std::fs::write(kept(), b"damaged").unwrap();
+        train(&recipe, &parts, None).unwrap();
+        assert_eq!(hash(&parts), hash(&whole));
+        // The projection alone was trained.
+        let found = RunFolder::open(&whole).unwrap().latest_checkpoint().unwrap().found.unwrap().1;
+        let text: Vec<&str> = found.named.keys().map(String::as_str).filter(|name| name.starts_with("text.")).collect();
+        assert_eq!(text, ["text.projection.bias", "text.projection.weight"]);
+        assert!(found.state.text_encoder.is_some() && found.tokenizer_json.is_none());
+        // Another encoder's embeddings mean something else.
+        let error = train(&of("bert-cased", recipe.clone()), &whole, None).unwrap_err().to_string();
+        assert!(error.contains("another text encoder"), "{error}");
+        let error = train(&with(recipe.clone(), "text_encoder=/no/such"), &whole, None).unwrap_err().to_string();
+        assert!(error.contains("/no/such: there is no such folder"), "{error}");
+    }
+}
+
 #[test]
 fn a_longer_budget_continues_the_gan() {
     let parent = tempdir().unwrap();

@@ -116,16 +116,12 @@ impl Data {
             split: (!run.split.is_empty()).then(|| run.split.clone()),
             ..FolderOptions::default()
         };
-        match recipe {
-            Recipe::Brush(recipe) => {
-                options.caption_columns.clone_from(&recipe.caption_columns);
-                options.template.clone_from(&recipe.template);
+        match recipe.sentences() {
+            Some(text) => {
+                options.caption_columns.clone_from(&text.caption_columns);
+                options.template.clone_from(&text.template);
             }
-            Recipe::Dfgan(recipe) => {
-                options.caption_columns.clone_from(&recipe.caption_columns);
-                options.template.clone_from(&recipe.template);
-            }
-            Recipe::Image(_) | Recipe::Text(_) => options.captions_required = false,
+            None => options.captions_required = false,
         }
         let folder = Folder::open(path, &options)?;
         let summary = Summary {

@@ -152,4 +152,20 @@ impl<'a> Tensors<'a> {
         let part = |part: &str| Ok(self.param(self.values(&format!("{name}.{part}"), &[n])?.to_vec(), [n]));
         Ok(LayerNorm { weight: part("weight")?, bias: part("bias")?, epsilon })
     }
+
+    /// A fully connected layer without a bias, of `[in, any]`; transposed: its file has `[in, out]`.
+    ///
+    /// # Errors
+    /// As [`Self::conv`].
+    pub fn projection(&self, name: &str, width: usize, transposed: bool) -> Result<Linear, WeightsError> {
+        let shape = self.shape(name)?;
+        let outputs = if transposed { shape.get(1) } else { shape.first() }.copied().unwrap_or(0);
+        let values = self.values(name, &if transposed { [width, outputs] } else { [outputs, width] })?;
+        let weight = if transposed {
+            (0..outputs).flat_map(|row| values.iter().skip(row).step_by(outputs).copied()).collect()
+        } else {
+            values.to_vec()
+        };
+        Ok(Linear { weight: self.param(weight, [outputs, width]), bias: None })
+    }
 }

@@ -9,6 +9,7 @@ pub mod inception;
 pub mod load;
 pub mod residual;
 pub mod squeezenet;
+pub mod transformer;
 pub mod vgg;
 pub mod vit;
 

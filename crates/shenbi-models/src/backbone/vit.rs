@@ -16,11 +16,12 @@
 //! Input: RGB from 0 to 1 less means over deviations (ImageNet's or CLIP's), 224x224.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 use shenbi_nn::weights::WeightsError;
 use shenbi_nn::{Conv2d, LayerNorm, Linear, ops};
 
 use super::load::{Shape, Tensors};
+use super::transformer::{self, Layer, LayerOptions};
 
 /// Height and width of the pictures.
 pub const SIDE: usize = 224;
@@ -134,23 +135,6 @@ const CLIP_OPENAI: Names = Names {
     ..CLIP
 };
 
-/// One layer.
-#[derive(Module, Debug)]
-pub struct Layer {
-    /// Before attention.
-    pub norm1: LayerNorm,
-    /// To query, key and value at once, `[3 n, n]`.
-    pub qkv: Linear,
-    /// From the heads back.
-    pub out: Linear,
-    /// Before the MLP.
-    pub norm2: LayerNorm,
-    /// `[4 n, n]`
-    pub up: Linear,
-    /// `[n, 4 n]`
-    pub down: Linear,
-}
-
 /// Pictures to features.
 #[derive(Module, Debug)]
 pub struct Vit {
@@ -197,21 +181,15 @@ impl Vit {
             let (found, expected) = (vec![class.len()], vec![width]);
             return Err(WeightsError::Shape { name: names.class.to_string(), found, expected });
         }
-        let mut layers = Vec::new();
-        while tensors.has(&format!("{}.weight", numbered(names.norms[0], layers.len()))) {
-            layers.push(layer(tensors, names, layers.len(), (width, epsilon))?);
-        }
-        if layers.is_empty() {
-            return Err(WeightsError::Missing(format!("{}.weight", numbered(names.norms[0], 0))));
-        }
+        let options = LayerOptions { n: width, heads: width / HEAD, epsilon, quick: clip, post: false };
         Ok(Self {
             patch,
             class: tensors.param(class.to_vec(), [width]),
             positions: positions(tensors, names, width, SIDE / side)?,
             before: names.before.map(|name| tensors.layer_norm(name, width, epsilon)).transpose()?,
-            layers,
+            layers: transformer::layers(tensors, "", &of_layers(names), options)?,
             after: tensors.layer_norm(names.after, width, epsilon)?,
-            project: names.project.map(|name| project(tensors, name, width, names.transposed)).transpose()?,
+            project: names.project.map(|name| tensors.projection(name, width, names.transposed)).transpose()?,
         })
     }
 
@@ -240,7 +218,7 @@ impl Vit {
             x = norm.forward(x);
         }
         for layer in &self.layers {
-            x = layer.forward(x, self.is_clip());
+            x = layer.forward(x, None);
         }
         let class = self.after.forward(x.narrow(1, 0, 1)).reshape([b, n]);
         match &self.project {
@@ -250,76 +228,15 @@ impl Vit {
     }
 }
 
-impl Layer {
-    /// # Shapes
-    /// x: `[b, t, n]`, returns the same. quick: GELU as x σ(1.702 x), as CLIP has it.
-    fn forward(&self, x: Tensor<3>, quick: bool) -> Tensor<3> {
-        let [b, t, n] = x.dims();
-        let heads = n / HEAD;
-        let qkv = self.qkv.forward(self.norm1.forward(x.clone())).reshape([b, t, 3 * heads, HEAD]).swap_dims(1, 2);
-        let part = |i: usize| qkv.clone().narrow(1, i * heads, heads); // [b, h, t, d]
-        let scores = part(0).matmul(part(1).transpose()).mul_scalar((HEAD as f64).powf(-0.5)); // [b, h, t, t]
-        let mixed = activation::softmax(scores, 3).matmul(part(2));
-        let x = x + self.out.forward(mixed.swap_dims(1, 2).reshape([b, t, n]));
-        let hidden = self.up.forward(self.norm2.forward(x.clone()));
-        let hidden = if quick {
-            hidden.clone() * activation::sigmoid(hidden.mul_scalar(1.702))
-        } else {
-            activation::gelu(hidden)
-        };
-        x + self.down.forward(hidden)
-    }
-}
-
 fn names(tensors: &Tensors) -> Option<&'static Names> {
     const KNOWN: [&Names; 5] = [&DINOV2, &DINOV2_NEWER, &DINOV2_AUTHORS, &CLIP, &CLIP_OPENAI];
-    KNOWN.into_iter().find(|names| tensors.has(names.class) && tensors.has(&numbered(names.qkv[0].0, 0)))
+    KNOWN.into_iter().find(|names| tensors.has(names.class) && tensors.has(&transformer::numbered(names.qkv[0].0, 0)))
 }
 
-fn numbered(name: &str, layer: usize) -> String {
-    name.replace('#', &layer.to_string())
-}
-
-/// The layer of this number.
-fn layer(tensors: &Tensors, names: &Names, layer: usize, (n, epsilon): (usize, f64)) -> Result<Layer, WeightsError> {
-    let name = |name: &str| numbered(name, layer);
-    let (mut weight, mut bias) = (Vec::new(), Vec::new());
-    let rows = 3 * n / names.qkv.len();
-    for (part_weight, part_bias) in names.qkv {
-        weight.extend_from_slice(tensors.values(&name(part_weight), &[rows, n])?);
-        bias.extend_from_slice(tensors.values(&name(part_bias), &[rows])?);
-    }
-    let scaled = |part: &str, inputs: usize, which: usize| {
-        let Some(scales) = names.scales else { return tensors.linear(&name(part), [inputs, n]) };
-        let scales = tensors.values(&name(scales[which]), &[n])?;
-        let (weight, bias) = (format!("{}.weight", name(part)), format!("{}.bias", name(part)));
-        let (weight, bias) = (tensors.values(&weight, &[n, inputs])?, tensors.values(&bias, &[n])?);
-        let rows = weight.chunks_exact(inputs).zip(scales);
-        let weight = rows.flat_map(|(row, scale)| row.iter().map(move |value| value * scale)).collect();
-        let bias = bias.iter().zip(scales).map(|(value, scale)| value * scale).collect();
-        Ok(Linear { weight: tensors.param(weight, [n, inputs]), bias: Some(tensors.param(bias, [n])) })
-    };
-    Ok(Layer {
-        norm1: tensors.layer_norm(&name(names.norms[0]), n, epsilon)?,
-        qkv: Linear { weight: tensors.param(weight, [3 * n, n]), bias: Some(tensors.param(bias, [3 * n])) },
-        out: scaled(names.out, n, 0)?,
-        norm2: tensors.layer_norm(&name(names.norms[1]), n, epsilon)?,
-        up: tensors.linear(&name(names.mlp[0]), [n, 4 * n])?,
-        down: scaled(names.mlp[1], 4 * n, 1)?,
-    })
-}
-
-/// The last layer of CLIP.
-fn project(tensors: &Tensors, name: &str, width: usize, transposed: bool) -> Result<Linear, WeightsError> {
-    let shape = tensors.shape(name)?;
-    let outputs = if transposed { shape.get(1) } else { shape.first() }.copied().unwrap_or(0);
-    let values = tensors.values(name, &if transposed { [width, outputs] } else { [outputs, width] })?;
-    let weight = if transposed {
-        (0..outputs).flat_map(|row| values.iter().skip(row).step_by(outputs).copied()).collect()
-    } else {
-        values.to_vec()
-    };
-    Ok(Linear { weight: tensors.param(weight, [outputs, width]), bias: None })
+/// What [`Layer`] needs to know of them.
+fn of_layers(names: &Names) -> transformer::Names {
+    let Names { norms, qkv, out, mlp, scales, .. } = *names;
+    transformer::Names { norms, qkv, out, mlp, scales }
 }
 
 /// The positions of the class token and of `side` by `side` patches.

@@ -1,4 +1,11 @@
-//! Encoders of text.
+//! Encoders of text: one learnt with the pictures (`text`, `tokenizer`), and those that others learnt from far more text
+//! (`pretrained` and what it is made of).
 
+pub mod bert;
+pub mod clip_text;
+mod folder;
+pub mod pretrained;
+pub mod sentence;
 pub mod text;
 pub mod tokenizer;
+pub mod vocabulary;

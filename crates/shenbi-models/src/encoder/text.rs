@@ -98,21 +98,36 @@ impl TextEncoder {
     /// Returns `[b, sentence]`.
     pub fn forward(&self, tokens: &Tokens, device: &Device) -> Tensor<2> {
         let (b, t) = (tokens.batch, tokens.length);
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(tokens.ids.clone(), [b, t]), device);
-        let real = |value_in: f32, value_out: f32| {
-            let row = |&n: &usize| (0..t).map(move |i| if i < n { value_in } else { value_out });
-            let values: Vec<f32> = tokens.lengths.iter().flat_map(row).collect();
-            Tensor::<1>::from_data(TensorData::new(values, [b * t]), device)
-        };
-        let attend = real(0.0, -1e9).reshape([b, 1, 1, t]);
-        let mask = real(1.0, 0.0).reshape([b, t, 1]);
+        let ids = tokens.to_tensor(device);
+        let attend = tokens.where_real(0.0, HIDDEN, device).reshape([b, 1, 1, t]);
         let mut x = self.tokens.forward(ids) + self.positions.val().narrow(0, 0, t).unsqueeze(); // [b, t, width]
         for block in &self.blocks {
             x = block.forward(x, attend.clone());
         }
-        let x = self.norm.forward(x);
-        let [_, _, width] = x.dims();
-        let mean = (x * mask.clone()).sum_dim(1) / mask.sum_dim(1); // [b, 1, width]
-        self.project.forward(mean.reshape([b, width]))
+        self.project.forward(tokens.mean(self.norm.forward(x)))
+    }
+}
+
+/// Added to the attention score of what may not be looked at.
+pub(super) const HIDDEN: f32 = -1e9;
+
+impl Tokens {
+    /// The indices, `[batch, length]`.
+    pub(super) fn to_tensor(&self, device: &Device) -> Tensor<2, Int> {
+        Tensor::from_data(TensorData::new(self.ids.clone(), [self.batch, self.length]), device)
+    }
+
+    /// One number where a token is real, another where it is padding, `[batch length]`.
+    pub(super) fn where_real(&self, real: f32, padding: f32, device: &Device) -> Tensor<1> {
+        let row = |&n: &usize| (0..self.length).map(move |i| if i < n { real } else { padding });
+        let values: Vec<f32> = self.lengths.iter().flat_map(row).collect();
+        Tensor::from_data(TensorData::new(values, [self.batch * self.length]), device)
+    }
+
+    /// The mean of each text's real tokens. x: `[batch, length, n]`, returns `[batch, n]`.
+    pub(super) fn mean(&self, x: Tensor<3>) -> Tensor<2> {
+        let [b, t, n] = x.dims();
+        let mask = self.where_real(1.0, 0.0, &x.device()).reshape([b, t, 1]);
+        ((x * mask.clone()).sum_dim(1) / mask.sum_dim(1)).reshape([b, n])
     }
 }

@@ -130,14 +130,21 @@ impl Tokenizer {
             }
             rows.push(ids);
         }
+        Ok(Tokens::padded(&rows, truncated))
+    }
+}
+
+impl Tokens {
+    /// Rows of different lengths, none of them empty, filled up with zeros.
+    pub(super) fn padded(rows: &[Vec<i32>], truncated: Vec<bool>) -> Self {
         let length = rows.iter().map(Vec::len).max().unwrap_or(1);
         let lengths = rows.iter().map(Vec::len).collect();
         let mut ids = Vec::with_capacity(rows.len() * length);
-        for row in &rows {
+        for row in rows {
             ids.extend_from_slice(row);
             ids.resize(ids.len() + length - row.len(), 0);
         }
-        Ok(Tokens { batch: rows.len(), length, ids, lengths, truncated })
+        Self { batch: rows.len(), length, ids, lengths, truncated }
     }
 }
 

@@ -2,6 +2,7 @@
 //! in one safetensors file that Python reads without our code.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -10,6 +11,8 @@ use shenbi_nn::weights::{self, Named};
 use shenbi_nn::{Init, file};
 
 use super::network::{PainterGenerator, PainterNetwork};
+use crate::encoder::pretrained::Pretrained;
+use crate::encoder::sentence::{Projection, Reader, SentenceEncoder};
 use crate::encoder::text::{TextConfig, TextEncoder};
 use crate::encoder::tokenizer::{Tokenizer, TokenizerError};
 use crate::model::FORMAT;
@@ -22,6 +25,20 @@ pub struct PainterConfig {
     pub network: PainterNetwork,
     /// The sentence encoder.
     pub text: TextConfig,
+    /// The text encoder that others trained, where one reads the prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<PretrainedConfig>,
+}
+
+/// Which text encoder reads the prompts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PretrainedConfig {
+    /// Where it was when the model was trained.
+    pub path: String,
+    /// SHA-256 of its files.
+    pub fingerprint: String,
+    /// Numbers in an embedding.
+    pub dim: usize,
 }
 
 /// Why a model file cannot be used.
@@ -39,6 +56,9 @@ pub enum PainterError {
     /// The config asks for what the network cannot be.
     #[error("{0}")]
     Size(String),
+    /// Its text encoder is not at hand, or another one.
+    #[error("{0}")]
+    Encoder(String),
     /// The tokenizer is damaged.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -49,10 +69,10 @@ pub enum PainterError {
 pub struct Painter {
     /// Shapes of the networks.
     pub config: PainterConfig,
-    /// Words to tokens.
-    pub tokenizer: Tokenizer,
-    /// Tokens to sentences.
-    pub text: TextEncoder,
+    /// Prompts to tokens or embeddings.
+    pub reader: Reader,
+    /// Those to sentences.
+    pub text: SentenceEncoder,
     /// Sentences to pictures.
     pub generator: PainterGenerator,
 }
@@ -66,12 +86,14 @@ impl Painter {
         let mut named = weights::collect(&self.generator, "generator");
         named.extend(weights::collect(&self.text, "text"));
         let config = serde_json::to_string(&self.config).map_err(|e| PainterError::Metadata(e.to_string()))?;
-        let metadata = HashMap::from([
+        let mut metadata = HashMap::from([
             ("format".to_string(), FORMAT.to_string()),
             ("recipe".to_string(), self.config.network.recipe().to_string()),
             ("config".to_string(), config),
-            ("tokenizer".to_string(), self.tokenizer.to_json()?),
         ]);
+        if let Reader::Own(tokenizer) = &self.reader {
+            metadata.insert("tokenizer".to_string(), tokenizer.to_json()?);
+        }
         Ok(file::to_bytes(&named, metadata, half)?)
     }
 
@@ -104,25 +126,36 @@ impl Painter {
         }
         let config: PainterConfig = serde_json::from_str(get("config")?)
             .map_err(|error| PainterError::Metadata(format!("the file's config is damaged: {error}")))?;
-        let tokenizer = Tokenizer::from_json(get("tokenizer")?, config.text.max_tokens)?;
+        let tokenizer = match config.pretrained {
+            Some(_) => None,
+            None => Some(Tokenizer::from_json(get("tokenizer")?, config.text.max_tokens)?),
+        };
         Self::from_parts(config, tokenizer, named, device)
     }
 
-    /// The model of named tensors (`generator.*` and `text.*`).
+    /// The model of named tensors (`generator.*` and `text.*`), with its own tokenizer, or to be given its encoder
+    /// ([`Self::attach`]).
     ///
     /// # Errors
     /// The tensors do not fit the config.
     pub fn from_parts(
         config: PainterConfig,
-        tokenizer: Tokenizer,
+        tokenizer: Option<Tokenizer>,
         named: &Named,
         device: &Device,
     ) -> Result<Self, PainterError> {
         config.network.check().map_err(PainterError::Size)?;
         config.text.check().map_err(PainterError::Metadata)?;
+        if config.pretrained.as_ref().is_some_and(|encoder| encoder.dim == 0) {
+            return Err(PainterError::Metadata("its text encoder has embeddings of no numbers: damaged".into()));
+        }
         // Before anything is allocated: a damaged config may ask for far more than the file holds.
         let generator = config.network.parameters().map_err(PainterError::Size)?;
-        let text = config.text.parameters(tokenizer.vocabulary());
+        let (dim, sentence) = (config.pretrained.as_ref().map_or(0, |encoder| encoder.dim), config.text.sentence);
+        let text = match &tokenizer {
+            Some(tokenizer) => config.text.parameters(tokenizer.vocabulary()),
+            None => Projection::parameters(dim, sentence),
+        };
         let held: usize = named.iter().filter(|(name, _)| !name.starts_with("adam")).map(|(_, v)| v.data.len()).sum();
         if generator.saturating_add(text) > held {
             let message = format!("its config asks for {generator} + {text} weights, it holds {held}: damaged");
@@ -131,9 +164,41 @@ impl Painter {
         let mut init = Init::zeros(device);
         let generator = PainterGenerator::new(&config.network, &mut init).map_err(PainterError::Size)?;
         let generator = weights::apply(generator, named, "generator")?;
-        let text = TextEncoder::new(&config.text, tokenizer.vocabulary(), &mut init);
+        let (text, reader) = match tokenizer {
+            Some(tokenizer) => {
+                let text = TextEncoder::new(&config.text, tokenizer.vocabulary(), &mut init);
+                (SentenceEncoder::Own(text), Reader::Own(tokenizer))
+            }
+            None => (SentenceEncoder::Pretrained(Projection::new(dim, sentence, &mut init)), Reader::Absent),
+        };
         let text = weights::apply(text, named, "text")?;
-        Ok(Self { config, tokenizer, text, generator })
+        Ok(Self { config, reader, text, generator })
+    }
+
+    /// Gives the model the text encoder it was trained with.
+    ///
+    /// # Errors
+    /// It reads prompts by itself, or was trained with another encoder.
+    pub fn attach(&mut self, encoder: Arc<Pretrained>) -> Result<(), PainterError> {
+        let Some(config) = &self.config.pretrained else {
+            return Err(PainterError::Encoder("this model has a text encoder of its own: it takes no other".into()));
+        };
+        if config.fingerprint != encoder.fingerprint {
+            let message = format!(
+                "this is not the text encoder that the model was trained with: its fingerprint is {}, the model's {} \
+                 (it was at {})",
+                encoder.fingerprint, config.fingerprint, config.path
+            );
+            return Err(PainterError::Encoder(message));
+        }
+        if config.dim != encoder.dim() {
+            let (found, dim) = (config.dim, encoder.dim());
+            let message =
+                format!("the model's file says embeddings of {found} numbers, its encoder has {dim}: damaged");
+            return Err(PainterError::Encoder(message));
+        }
+        self.reader = Reader::Pretrained(encoder);
+        Ok(())
     }
 
     /// Pictures of `prompts`, `[n, channels, h, w]` in [-1, 1].
@@ -144,8 +209,16 @@ impl Painter {
     /// A prompt cannot be encoded.
     pub fn paint<S: AsRef<str>>(&self, prompts: &[S], noise: Vec<f32>) -> Result<Tensor<4>, PainterError> {
         let device = self.generator.devices().into_iter().next().unwrap_or_default();
-        let tokens = self.tokenizer.encode(prompts)?;
-        let sentence = self.text.forward(&tokens, &device);
+        let sentence = match (&self.reader, &self.text) {
+            (Reader::Own(tokenizer), SentenceEncoder::Own(text)) => text.forward(&tokenizer.encode(prompts)?, &device),
+            (Reader::Pretrained(encoder), SentenceEncoder::Pretrained(projection)) => {
+                projection.forward(encoder.encode(prompts, &mut |_| {})?, prompts.len(), &device)
+            }
+            _ => {
+                let path = self.config.pretrained.as_ref().map_or("", |config| config.path.as_str());
+                return Err(PainterError::Encoder(format!("the model's text encoder is missing: it was at {path}")));
+            }
+        };
         let shape = [prompts.len(), self.config.network.noise()];
         let noise = Tensor::from_data(TensorData::new(noise, shape), &device);
         Ok(self.generator.paint(noise, sentence))

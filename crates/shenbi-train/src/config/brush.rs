@@ -1,10 +1,9 @@
 //! The `brush` recipe's settings: one field a line with its reason.
 
 use serde::{Deserialize, Serialize};
-use shenbi_models::encoder::text::TextConfig;
 use shenbi_models::text_to_image::brush::BrushConfig;
 
-use super::{ConfigError, RunSettings, check_ranges, one_of};
+use super::{ConfigError, RunSettings, SentenceSettings, check_ranges, one_of};
 
 /// Everything that decides a run, but for the data itself. Written into the run folder as `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,12 +12,9 @@ pub struct BrushRecipe {
     /// What every recipe has.
     #[serde(flatten)]
     pub run: RunSettings,
-    /// Folders only: caption columns of the metadata; empty to choose by name.
-    pub caption_columns: Vec<String>,
-    /// Folders only: caption of a class folder.
-    pub template: String,
-    /// Share of the run spent on teaching the sentence encoder by contrast before the GAN.
-    pub pretrain: f64,
+    /// How captions become sentences.
+    #[serde(flatten)]
+    pub sentences: SentenceSettings,
     /// Widths of the networks by name: `tiny`, `small` or `base` (see [`SIZES`]).
     pub model: String,
     /// Channels of the generator's largest hidden grid; 0: as `model` says, like the next two.
@@ -31,16 +27,6 @@ pub struct BrushRecipe {
     pub features: usize,
     /// Numbers of noise a picture.
     pub noise: usize,
-    /// Numbers in a sentence embedding.
-    pub sentence: usize,
-    /// Width of the sentence encoder.
-    pub text_width: usize,
-    /// Blocks of the sentence encoder.
-    pub text_layers: usize,
-    /// Tokens learnt from the captions, at most.
-    pub vocabulary: usize,
-    /// Longer captions are cut here.
-    pub max_tokens: usize,
     /// Adam's step size for both networks.
     pub learning_rate: f64,
     /// The sentence encoder's step size during the GAN, as a share of learning_rate.
@@ -59,28 +45,19 @@ pub struct BrushRecipe {
     pub mismatched: f64,
     /// Weight of the contrastive head, for D on real and for G on generated pictures.
     pub contrastive: f64,
-    /// Shift and cut pictures before D sees them: for small data sets.
-    pub augment: bool,
 }
 
 impl Default for BrushRecipe {
     fn default() -> Self {
         Self {
             run: RunSettings::default(),
-            caption_columns: Vec::new(),
-            template: "a photo of a {class}".into(),
-            pretrain: 0.12,
+            sentences: SentenceSettings::default(),
             model: "small".into(),
             generator_width: 0,
             refine_width: 0,
             discriminator_width: 0,
             features: 256,
             noise: 32,
-            sentence: 128,
-            text_width: 128,
-            text_layers: 2,
-            vocabulary: 2048,
-            max_tokens: 48,
             learning_rate: 2e-3,
             text_rate: 0.2,
             warmup: 100,
@@ -90,7 +67,6 @@ impl Default for BrushRecipe {
             penalty_every: 16,
             mismatched: 1.0,
             contrastive: 1.0,
-            augment: false,
         }
     }
 }
@@ -108,7 +84,7 @@ impl BrushRecipe {
             size: [self.run.height, self.run.width],
             channels,
             noise: self.noise,
-            sentence: self.sentence,
+            sentence: self.sentences.sentence,
             generator_width: or(self.generator_width, by_name[0]),
             refine_width: or(self.refine_width, by_name[1]),
             discriminator_width: or(self.discriminator_width, by_name[2]),
@@ -116,22 +92,10 @@ impl BrushRecipe {
         }
     }
 
-    /// Shape of the sentence encoder.
-    pub fn text(&self) -> TextConfig {
-        TextConfig {
-            vocabulary: self.vocabulary,
-            max_tokens: self.max_tokens,
-            width: self.text_width,
-            layers: self.text_layers,
-            heads: 4,
-            sentence: self.sentence,
-        }
-    }
-
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.run.check()?;
+        self.sentences.check()?;
         check_ranges(&[
-            ("pretrain", self.pretrain, 0.0, 0.9),
             ("learning_rate", self.learning_rate, 0.0, 1.0),
             ("text_rate", self.text_rate, 0.0, 10.0),
             ("last_rate", self.last_rate, 0.0, 1.0),

@@ -1,11 +1,10 @@
 //! The `dfgan` recipe's settings: one field a line with its reason.
 
 use serde::{Deserialize, Serialize};
-use shenbi_models::encoder::text::TextConfig;
 use shenbi_models::text_to_image::brush::BrushConfig;
 use shenbi_models::text_to_image::dfgan::DfganConfig;
 
-use super::{ConfigError, RunSettings, check_ranges, one_of};
+use super::{ConfigError, RunSettings, SentenceSettings, check_ranges, one_of};
 
 /// Everything that decides a run of DF-GAN (2008.05865), but for the data itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,26 +13,13 @@ pub struct DfganRecipe {
     /// What every recipe has.
     #[serde(flatten)]
     pub run: RunSettings,
-    /// Folders only: caption columns of the metadata; empty to choose by name.
-    pub caption_columns: Vec<String>,
-    /// Folders only: caption of a class folder.
-    pub template: String,
-    /// Share of the run spent on teaching the sentence encoder by contrast; it is fixed afterwards.
-    pub pretrain: f64,
+    /// How captions become sentences.
+    #[serde(flatten)]
+    pub sentences: SentenceSettings,
     /// Channels of the layers next to the picture (nf).
     pub hidden: usize,
     /// Numbers of noise a picture.
     pub noise: usize,
-    /// Numbers in a sentence embedding.
-    pub sentence: usize,
-    /// Width of the sentence encoder.
-    pub text_width: usize,
-    /// Blocks of the sentence encoder.
-    pub text_layers: usize,
-    /// Tokens learnt from the captions, at most.
-    pub vocabulary: usize,
-    /// Longer captions are cut here.
-    pub max_tokens: usize,
     /// Step size of G.
     pub generator_rate: f64,
     /// Step size of D.
@@ -48,8 +34,6 @@ pub struct DfganRecipe {
     pub penalty_every: u64,
     /// Weight of mismatched captions beside that of generated pictures.
     pub mismatched: f64,
-    /// Shift and cut pictures before D sees them: for small data sets.
-    pub augment: bool,
 }
 
 impl Default for DfganRecipe {
@@ -57,16 +41,9 @@ impl Default for DfganRecipe {
         let run = RunSettings { recipe: "dfgan".into(), height: 64, width: 64, batch: 32, ..RunSettings::default() };
         Self {
             run,
-            caption_columns: Vec::new(),
-            template: "a photo of a {class}".into(),
-            pretrain: 0.12,
+            sentences: SentenceSettings::default(),
             hidden: 32,
             noise: 100,
-            sentence: 128,
-            text_width: 128,
-            text_layers: 2,
-            vocabulary: 2048,
-            max_tokens: 48,
             generator_rate: 1e-4,
             discriminator_rate: 4e-4,
             last_rate: 1.0,
@@ -74,7 +51,6 @@ impl Default for DfganRecipe {
             power: 6.0,
             penalty_every: 1,
             mismatched: 1.0,
-            augment: false,
         }
     }
 }
@@ -96,7 +72,7 @@ impl DfganRecipe {
 
     /// The same, unchecked.
     pub(crate) fn shapes(&self, channels: usize) -> DfganConfig {
-        let (size, noise, sentence, width) = (self.run.height, self.noise, self.sentence, self.hidden);
+        let (size, noise, sentence, width) = (self.run.height, self.noise, self.sentences.sentence, self.hidden);
         DfganConfig { size, channels, noise, sentence, width }
     }
 
@@ -106,7 +82,7 @@ impl DfganRecipe {
             size: [self.run.height, self.run.width],
             channels,
             noise: self.noise,
-            sentence: self.sentence,
+            sentence: self.sentences.sentence,
             generator_width: self.hidden,
             refine_width: self.hidden,
             discriminator_width: self.hidden,
@@ -114,22 +90,10 @@ impl DfganRecipe {
         }
     }
 
-    /// Shape of the sentence encoder.
-    pub fn text(&self) -> TextConfig {
-        TextConfig {
-            vocabulary: self.vocabulary,
-            max_tokens: self.max_tokens,
-            width: self.text_width,
-            layers: self.text_layers,
-            heads: 4,
-            sentence: self.sentence,
-        }
-    }
-
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.run.check()?;
+        self.sentences.check()?;
         check_ranges(&[
-            ("pretrain", self.pretrain, 0.0, 0.9),
             ("hidden", self.hidden as f64, 1.0, 512.0),
             ("generator_rate", self.generator_rate, 0.0, 1.0),
             ("discriminator_rate", self.discriminator_rate, 0.0, 1.0),

@@ -4,6 +4,7 @@ mod brush;
 mod dfgan;
 mod image;
 mod run;
+mod sentences;
 mod text;
 
 pub use brush::{BrushRecipe, SIZES};
@@ -11,6 +12,7 @@ pub use dfgan::DfganRecipe;
 pub(crate) use image::is_part;
 pub use image::{IMAGE_RECIPES, ImageRecipe, Network, OptimizerName};
 pub use run::RunSettings;
+pub use sentences::SentenceSettings;
 pub use text::{Method, TEXT_RECIPES, TextRecipe, Writer};
 
 use serde::Serialize;
@@ -67,7 +69,7 @@ impl Recipe {
 
     /// Whether it learns from captions.
     pub fn reads_captions(&self) -> bool {
-        matches!(self, Self::Brush(_) | Self::Dfgan(_))
+        self.sentences().is_some()
     }
 
     /// What every recipe has.
@@ -77,6 +79,24 @@ impl Recipe {
             Self::Dfgan(recipe) => &recipe.run,
             Self::Image(recipe) => &recipe.run,
             Self::Text(recipe) => &recipe.run,
+        }
+    }
+
+    /// How captions become sentences, where it learns from any.
+    pub fn sentences(&self) -> Option<&SentenceSettings> {
+        match self {
+            Self::Brush(recipe) => Some(&recipe.sentences),
+            Self::Dfgan(recipe) => Some(&recipe.sentences),
+            Self::Image(_) | Self::Text(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn sentences_mut(&mut self) -> Option<&mut SentenceSettings> {
+        match self {
+            Self::Brush(recipe) => Some(&mut recipe.sentences),
+            Self::Dfgan(recipe) => Some(&mut recipe.sentences),
+            Self::Image(_) | Self::Text(_) => None,
         }
     }
 

@@ -1,13 +1,19 @@
 //! What a session starts from: captions, a tokenizer, networks new or restored.
 
+use std::path::Path;
+
+use burn::tensor::Device;
 use shenbi_data::Source;
+use shenbi_models::encoder::pretrained::Pretrained;
 use shenbi_models::encoder::tokenizer::Tokenizer;
+use shenbi_models::model::Model;
 
 use super::TrainError;
 use crate::brush::BrushTrainer;
 use crate::checkpoint::{Checkpoint, TrainState};
-use crate::config::Recipe;
+use crate::config::{Recipe, SentenceSettings};
 use crate::dfgan::DfganTrainer;
+use crate::embeddings::{Captions, Embeddings};
 use crate::image::ImageTrainer;
 use crate::run_folder::RunFolder;
 use crate::trainer::{Devices, Steps, Trainer};
@@ -16,6 +22,9 @@ use crate::trainer::{Devices, Steps, Trainer};
 const TOKENIZER_CAPTIONS: usize = 20_000;
 /// Examples of an endless source that the tokenizer learns from.
 const TOKENIZER_EXAMPLES: u64 = 8_000;
+
+/// The captions' embeddings, in the run folder.
+const EMBEDDINGS: &str = "embeddings";
 
 /// `count` captions spread over a source, in its languages by turns: what a sample grid shows.
 ///
@@ -58,38 +67,54 @@ pub fn train_tokenizer(source: &dyn Source, vocabulary: usize, max_tokens: usize
         .map_err(|error| TrainError::Defect(error.to_string()))
 }
 
-/// The tokenizer in a checkpoint, or a new one.
-fn tokenizer(
+/// What captions are first turned into: tokens by the tokenizer in a checkpoint or a new one, or embeddings, which are kept
+/// in the run's folder.
+fn captions(
+    text: &SentenceSettings,
     source: &dyn Source,
     json: Option<&str>,
-    vocabulary: usize,
-    max_tokens: usize,
-) -> Result<Tokenizer, TrainError> {
-    match json {
-        Some(json) => Tokenizer::from_json(json, max_tokens).map_err(|error| TrainError::Setting(error.to_string())),
-        None => train_tokenizer(source, vocabulary, max_tokens),
+    folder: Option<&Path>,
+) -> Result<Captions, TrainError> {
+    if !text.text_encoder.is_empty() {
+        // On the CPU, wherever the networks are: it is needed once.
+        let encoder = Pretrained::open(Path::new(&text.text_encoder), &Device::flex());
+        let encoder = encoder.map_err(|error| TrainError::Setting(error.to_string()))?;
+        let mut embeddings = Embeddings::new(encoder, &text.text_encoder);
+        if let Some(folder) = folder {
+            embeddings.read(source, &folder.join(EMBEDDINGS))?;
+        }
+        return Ok(Captions::Pretrained(embeddings));
     }
+    let tokenizer = match json {
+        Some(json) => {
+            let read = Tokenizer::from_json(json, text.max_tokens);
+            read.map_err(|error| TrainError::Setting(error.to_string()))?
+        }
+        None => train_tokenizer(source, text.vocabulary, text.max_tokens)?,
+    };
+    Ok(tokenizer.into())
 }
 
-/// The networks of a recipe, untrained.
+/// The networks of a recipe, untrained. folder: the run's, where there is one.
 ///
 /// # Errors
-/// The recipe's shapes do not fit, or the captions cannot be read.
+/// The recipe's shapes do not fit, the captions cannot be read, or the text encoder not be opened.
 pub fn untrained(
     recipe: &Recipe,
     source: &dyn Source,
     tokenizer_json: Option<&str>,
+    folder: Option<&Path>,
     devices: &Devices,
 ) -> Result<Box<dyn Trainer>, TrainError> {
     Ok(match recipe {
         Recipe::Brush(recipe) => {
-            let tokenizer = tokenizer(source, tokenizer_json, recipe.vocabulary, recipe.max_tokens)?;
-            let trainer = BrushTrainer::new(recipe, source.channels(), tokenizer, devices);
+            let captions = captions(&recipe.sentences, source, tokenizer_json, folder)?;
+            let trainer = BrushTrainer::new(recipe, source.channels(), captions, devices);
             Box::new(trainer.map_err(TrainError::Setting)?)
         }
         Recipe::Dfgan(recipe) => {
-            let tokenizer = tokenizer(source, tokenizer_json, recipe.vocabulary, recipe.max_tokens)?;
-            let trainer = DfganTrainer::new(recipe, source.channels(), tokenizer, devices);
+            let captions = captions(&recipe.sentences, source, tokenizer_json, folder)?;
+            let trainer = DfganTrainer::new(recipe, source.channels(), captions, devices);
             Box::new(trainer.map_err(TrainError::Setting)?)
         }
         Recipe::Image(recipe) => {
@@ -111,14 +136,21 @@ pub(super) fn trainer(
     devices: &Devices,
 ) -> Result<(Box<dyn Trainer>, f64), TrainError> {
     let Some(Checkpoint { named, state, tokenizer_json, .. }) = resume else {
-        return Ok((untrained(recipe, source, None, devices)?, 0.0));
+        return Ok((untrained(recipe, source, None, Some(folder.path()), devices)?, 0.0));
     };
     let mismatch = |message: String| TrainError::Mismatch { path: folder.path().join("config.toml"), message };
     let steps = steps_of(recipe, &state).map_err(mismatch)?;
-    let mut trainer = untrained(recipe, source, tokenizer_json.as_deref(), devices).map_err(|error| match error {
+    let trainer = untrained(recipe, source, tokenizer_json.as_deref(), Some(folder.path()), devices);
+    let mut trainer = trainer.map_err(|error| match error {
         TrainError::Setting(message) => mismatch(message),
         other => other,
     })?;
+    let encoder = text_encoder(&trainer.model());
+    if encoder != state.text_encoder {
+        let was = state.text_encoder.map_or("none".to_string(), |was| format!("one of fingerprint {was}"));
+        let is = encoder.map_or("none".to_string(), |is| format!("one of {is}"));
+        return Err(mismatch(format!("it was trained with another text encoder, {was}; now there is {is}")));
+    }
     trainer.restore(&named, steps).map_err(|error| mismatch(error.to_string()))?;
     Ok((trainer, state.elapsed_seconds))
 }
@@ -135,4 +167,12 @@ pub(crate) fn steps_of(recipe: &Recipe, state: &TrainState) -> Result<Steps, Str
         return Err(format!("it was trained with batch = {found}, the settings say {}", run.batch));
     }
     Ok(steps)
+}
+
+/// The fingerprint of the pretrained encoder that reads a model's prompts, if one does.
+pub(super) fn text_encoder(model: &Model) -> Option<String> {
+    match model {
+        Model::Painter(painter) => painter.config.pretrained.as_ref().map(|encoder| encoder.fingerprint.clone()),
+        Model::Image(_) | Model::Text(_) => None,
+    }
 }

@@ -27,6 +27,7 @@ fn checkpoint(step: u64, values: usize) -> Checkpoint {
         gan_steps: step - step / 4,
         examples_consumed: step * 64,
         elapsed_seconds: step as f64 * 0.5,
+        text_encoder: None,
     };
     Checkpoint { named, state, tokenizer_json: Some("{\"红\": 1}".into()), model: step.to_le_bytes().to_vec() }
 }

@@ -56,6 +56,9 @@ pub struct Args {
     /// builtin, a run folder, a checkpoint folder or a model file [default: builtin]
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
+    /// The text encoder that the model was trained with [default: where it was then]
+    #[arg(long, value_name = "PATH")]
+    text_encoder: Option<PathBuf>,
     /// Pictures to score instead of a model's: a folder or .zip
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     images: Option<PathBuf>,
@@ -166,7 +169,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let name = args.model.as_deref().unwrap_or(model::BUILTIN_NAME);
     let rows = match &args.images {
         Some(images) => pictures::of_folder(&args, images, &device)?,
-        None => match model::load(name, &device)? {
+        None => match model::load(name, &device, args.text_encoder.as_deref())? {
             Model::Image(model) => pictures::of_model(&args, &model, &device)?,
             Model::Painter(painter) if args.features.is_some() => pictures::of_painter(&args, &painter, &device)?,
             Model::Painter(_) if !args.metrics.is_empty() || args.compat.is_some() || args.held_out.is_some() => {

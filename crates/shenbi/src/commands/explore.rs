@@ -87,7 +87,7 @@ impl Common {
 
     /// The model.
     fn load(&self) -> Result<Model, Failure> {
-        model::load(&self.model, &device::open("--device", &self.device)?)
+        model::load(&self.model, &device::open("--device", &self.device)?, None)
     }
 
     /// The model, for what works on noise alone.

@@ -45,6 +45,9 @@ pub struct Args {
     /// builtin, a run folder, a checkpoint folder or a model file
     #[arg(long, value_name = "MODEL", default_value = model::BUILTIN_NAME)]
     model: String,
+    /// The text encoder that the model was trained with [default: where it was then]
+    #[arg(long, value_name = "PATH")]
+    text_encoder: Option<PathBuf>,
     /// What to make with a model by class (repeatable) [default: each class]
     #[arg(long = "class", value_name = "CLASS")]
     classes: Vec<String>,
@@ -97,7 +100,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     // What cannot be right with any model is refused before one is loaded.
     let prompts = prompts(&[&args.prompts[..], &args.prompt].concat())?;
     let device = device::open("--device", &args.device)?;
-    let model = model::load(&args.model, &device)?;
+    let model = model::load(&args.model, &device, args.text_encoder.as_deref())?;
     if let Model::Text(model) = &model {
         return text::run(&args, model, prompts);
     }
@@ -189,10 +192,10 @@ fn prompts(given: &[String]) -> Result<Vec<String>, Failure> {
 
 fn warn_of_long_prompts(painter: &Painter, subjects: &[Subject]) -> Result<(), Failure> {
     let prompts: Vec<String> = subjects.iter().map(Subject::label).collect();
-    let tokens = painter.tokenizer.encode(&prompts).map_err(|error| Failure::Failed(error.to_string()))?;
-    for (prompt, _) in prompts.iter().zip(&tokens.truncated).filter(|(_, truncated)| **truncated) {
+    let truncated = painter.reader.truncated(&prompts, painter.config.text.max_tokens);
+    let (truncated, most) = truncated.map_err(|error| Failure::Failed(error.to_string()))?;
+    for (prompt, _) in prompts.iter().zip(&truncated).filter(|(_, truncated)| **truncated) {
         let (length, begin): (usize, String) = (prompt.chars().count(), prompt.chars().take(24).collect());
-        let most = painter.config.text.max_tokens;
         output::note(&format!(
             "warning: the prompt '{begin}...' of {length} characters is longer than the model's {most} tokens: its end is ignored"
         ));

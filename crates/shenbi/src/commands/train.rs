@@ -98,6 +98,9 @@ pub fn run(args: Args, threads: Option<usize>) -> Result<(), Failure> {
     output::note(&format!("data        {}", data.summary));
     output::note(&format!("run         {}", folder.path().display()));
     output::note(&format!("machine     {}, {} threads", shenbi_nn::kernels::describe(), rayon::current_num_threads()));
+    if let Some(sentences) = recipe.sentences().filter(|sentences| !sentences.text_encoder.is_empty()) {
+        output::note(&format!("captions    read by {}, once", sentences.text_encoder));
+    }
     let resume = if args.resume.is_some() { latest(&folder)? } else { None };
     let plan = Plan {
         scoring,
@@ -220,7 +223,7 @@ struct Parameters {
 }
 
 fn dry_run(args: &Args, recipe: &Recipe, data: &Data, devices: &Devices) -> Result<(), Failure> {
-    let trainer = untrained(recipe, data.source.as_ref(), None, devices).map_err(|error| match error {
+    let trainer = untrained(recipe, data.source.as_ref(), None, None, devices).map_err(|error| match error {
         TrainError::Setting(message) => Failure::Usage(message),
         other => other.into(),
     })?;

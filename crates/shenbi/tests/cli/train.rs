@@ -52,7 +52,7 @@ fn transparent_pictures_train_and_come_out_transparent() {
     assert_eq!(ran.paths(folder), [run_folder.join("painted.png")]);
     let config = fs::read_to_string(run_folder.join("config.toml")).unwrap();
     let Recipe::Brush(recipe) = Recipe::from_toml(&config).unwrap() else { panic!("{config}") };
-    assert!(recipe.augment && recipe.run.channels == 4, "{config}");
+    assert!(recipe.sentences.augment && recipe.run.channels == 4, "{config}");
     let data = folder.join("my discs").canonicalize().unwrap();
     assert_eq!(recipe.run.data, data.to_str().unwrap(), "found from anywhere");
 
@@ -111,4 +111,35 @@ fn the_same_seed_is_the_same_run() {
     let weights =
         |run: &std::path::Path| shenbi_train::checkpoint::read(&run.join("checkpoints/00000025")).unwrap().named;
     assert_eq!(weights(&parent.path().join("again")), weights(trained()));
+}
+
+#[test]
+fn a_pretrained_text_encoder_reads_captions_and_prompts() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path();
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shenbi-models/tests/fixtures/encoders");
+    let copy = |family: &str, name: &str| {
+        fs::create_dir_all(folder.join(name)).unwrap();
+        for entry in fs::read_dir(fixtures.join(family)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), folder.join(name).join(entry.file_name())).unwrap();
+        }
+    };
+    copy("bert", "words");
+    copy("roberta", "others");
+    let ran = run(folder, &format!("train {TINY} --kimg 0.2 --text-encoder words")).good();
+    assert!(ran.err.contains("captions    read by "), "{}", ran.err);
+    let paint = |args: &str| {
+        run_with(folder, &format!("generate --model runs/00001-brush-scenes {args} --out"), &["a.png", "a red star"])
+    };
+    paint("").good();
+    let first = fs::read(folder.join("a.png")).unwrap();
+    // The encoder went elsewhere.
+    fs::rename(folder.join("words"), folder.join("elsewhere")).unwrap();
+    paint("").bad(1, &["--text-encoder", "words"]);
+    paint("--text-encoder elsewhere").good();
+    assert_eq!(fs::read(folder.join("a.png")).unwrap(), first);
+    paint("--text-encoder others").bad(1, &["not the text encoder", "fingerprint"]);
+    run_with(folder, "generate --text-encoder others", &["a red star"]).bad(2, &["of its own"]);
+    run(folder, &format!("train {TINY} --kimg 0.2 --text-encoder nowhere")).bad(2, &["--text-encoder nowhere"]);
 }

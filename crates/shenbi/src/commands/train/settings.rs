@@ -45,6 +45,10 @@ pub struct Flags {
     /// The caption of a class folder [default: "a photo of a {class}"]
     #[arg(long)]
     template: Option<String>,
+    /// A text encoder that others trained, to read the captions with: a folder as Hugging Face has them (BERT, RoBERTa,
+    /// XLM-R, MiniLM, CLIP) [default: one is learnt with the pictures]
+    #[arg(long, value_name = "PATH")]
+    text_encoder: Option<String>,
     /// Only the pictures of this split
     #[arg(long)]
     split: Option<String>,
@@ -74,6 +78,7 @@ impl Flags {
             ("--template", "template", self.template.as_ref()),
             ("--split", "split", self.split.as_ref()),
             ("--precision", "precision", self.precision.as_ref()),
+            ("--text-encoder", "text_encoder", self.text_encoder.as_ref()),
         ] {
             flags.extend(value.map(|value| (flag, key, text(value))));
         }
@@ -100,16 +105,23 @@ impl Flags {
             recipe.set_text(assignment).map_err(|error| Failure::usage(format!("--set {assignment}: {error}")))?;
         }
         self.check(&recipe)?;
+        // So that --resume finds it from anywhere; what does not exist is reported when it is opened.
+        let absolute =
+            |path: &str| Path::new(path).canonicalize().ok().and_then(|path| path.to_str().map(String::from));
         let run = recipe.run_mut();
         if run.data != SCENES {
-            // So that --resume finds it from anywhere; what does not exist is reported when it is opened.
             let (kind, name) = match run.data.strip_prefix(ORACLE) {
                 Some(name) => (ORACLE, name),
                 None => ("", run.data.as_str()),
             };
-            if let Some(path) = Path::new(name).canonicalize().ok().and_then(|path| path.to_str().map(String::from)) {
+            if let Some(path) = absolute(name) {
                 run.data = format!("{kind}{path}");
             }
+        }
+        if let Some(sentences) = recipe.sentences_mut().filter(|sentences| !sentences.text_encoder.is_empty())
+            && let Some(path) = absolute(&sentences.text_encoder)
+        {
+            sentences.text_encoder = path;
         }
         Ok(recipe)
     }
@@ -138,8 +150,8 @@ impl Flags {
         let is_chosen = in_file || self.set.iter().any(|assignment| chosen(assignment));
         let classes = data.source.classes().len();
         match recipe {
-            Recipe::Brush(recipe) if !is_chosen => recipe.augment = data.small(),
-            Recipe::Dfgan(recipe) if !is_chosen => recipe.augment = data.small(),
+            Recipe::Brush(recipe) if !is_chosen => recipe.sentences.augment = data.small(),
+            Recipe::Dfgan(recipe) if !is_chosen => recipe.sentences.augment = data.small(),
             Recipe::Image(recipe) if !is_chosen => recipe.by_class = classes > 1,
             Recipe::Image(recipe) if recipe.by_class && classes == 0 => {
                 return Err(Failure::usage(format!(
@@ -166,6 +178,7 @@ impl Flags {
             ("--caption-column", !self.caption_columns.is_empty()),
             ("--template", self.template.is_some()),
             ("--split", self.split.is_some()),
+            ("--text-encoder", self.text_encoder.is_some()),
             ("--config", self.config.is_some()),
             ("--set", !self.set.is_empty()),
         ];
@@ -186,16 +199,24 @@ impl Flags {
         if let Some((flag, _)) = of_folders.into_iter().find(|(_, given)| scenes && *given) {
             return Err(Failure::usage(format!("{flag} is of folders; name one with --data")));
         }
+        if let Some(text) = recipe.sentences().filter(|text| !text.text_encoder.is_empty())
+            && !Path::new(&text.text_encoder).exists()
+        {
+            return Err(Failure::usage(format!(
+                "--text-encoder {}: there is no such folder; give one as Hugging Face has them, complete",
+                text.text_encoder
+            )));
+        }
         has_length(recipe)?;
         let channels = if recipe.run().channels == 0 { 3 } else { recipe.run().channels };
         match recipe {
             Recipe::Brush(recipe) => {
                 recipe.brush(channels).check().map_err(|error| Failure::usage(error.to_string()))?;
-                recipe.text().check().map_err(Failure::Usage)
+                recipe.sentences.config().check().map_err(Failure::Usage)
             }
             Recipe::Dfgan(recipe) => {
                 recipe.dfgan(channels).map(drop).map_err(Failure::Usage)?;
-                recipe.text().check().map_err(Failure::Usage)
+                recipe.sentences.config().check().map_err(Failure::Usage)
             }
             // Classes are known when the data is open.
             Recipe::Image(recipe) => {
