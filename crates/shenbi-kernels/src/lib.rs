@@ -25,6 +25,7 @@ mod norm;
 mod optim;
 mod pack;
 mod parallel;
+mod pool;
 mod resample;
 mod scratch;
 
@@ -39,4 +40,5 @@ pub use isa::{Isa, Precision, active_isa, auto_precision, available_isas, descri
 pub use matmul::{Transpose, gemm};
 pub use norm::{Norm, NormGradients, NormStats, Over, norm_apply, norm_backward, norm_forward};
 pub use optim::{AdamStep, adam_step, ema_update};
+pub use pool::{MaxPool, max_pool_backward, max_pool_forward};
 pub use resample::{Filter, Resample, downsample, upsample};

@@ -9,6 +9,7 @@ pub mod inception;
 pub mod load;
 pub mod residual;
 pub mod squeezenet;
+pub mod stages;
 pub mod vgg;
 pub mod vit;
 
@@ -52,6 +53,15 @@ pub fn resize(planes: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
         }
     }
     out
+}
+
+/// [`resize`] along one side as a matrix, `[to, from]`, row-major.
+pub fn interpolation(from: usize, to: usize) -> Vec<f32> {
+    let mut matrix = vec![0.0; to * from];
+    for (row, Taps { start, weights }) in matrix.chunks_exact_mut(from.max(1)).zip(taps(from, to)) {
+        row[start..start + weights.len()].copy_from_slice(&weights);
+    }
+    matrix
 }
 
 /// What one output is made of.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use shenbi_train::backbone;
 use shenbi_train::config::{ImageRecipe, Recipe};
 use shenbi_train::image::ImageTrainer;
 
@@ -33,6 +34,10 @@ pub struct Flags {
     /// Another seed, another run [default: 1]
     #[arg(long)]
     seed: Option<u64>,
+    /// Image GANs: a network that others trained (torchvision's SqueezeNet, VGG16 or ResNet, .safetensors or .pth) for the
+    /// discriminator to look through
+    #[arg(long, value_name = "FILE")]
+    backbone: Option<String>,
     /// Numbers inside of the networks: auto, f32 or bf16 [default: auto, which is bf16 where the CPU is fast at it]
     #[arg(long, value_parser = ["auto", "f32", "bf16"])]
     precision: Option<String>,
@@ -70,6 +75,7 @@ impl Flags {
             ("--level", "level", self.level.as_ref()),
             ("--template", "template", self.template.as_ref()),
             ("--split", "split", self.split.as_ref()),
+            ("--backbone", "backbone", self.backbone.as_ref()),
             ("--precision", "precision", self.precision.as_ref()),
         ] {
             flags.extend(value.map(|value| (flag, key, text(value))));
@@ -97,14 +103,18 @@ impl Flags {
             recipe.set_text(assignment).map_err(|error| Failure::usage(format!("--set {assignment}: {error}")))?;
         }
         self.check(&recipe)?;
+        // So that --resume finds it from anywhere; what does not exist is reported when it is opened.
+        let absolute = |path: &mut String| {
+            if let Some(whole) = Path::new(path).canonicalize().ok().and_then(|path| path.to_str().map(String::from)) {
+                *path = whole;
+            }
+        };
         let run = recipe.run_mut();
         if run.data != SCENES {
-            // So that --resume finds it from anywhere; what does not exist is reported when it is opened.
-            if let Some(path) =
-                Path::new(&run.data).canonicalize().ok().and_then(|path| path.to_str().map(String::from))
-            {
-                run.data = path;
-            }
+            absolute(&mut run.data);
+        }
+        if let Recipe::Image(recipe) = &mut recipe {
+            absolute(&mut recipe.backbone);
         }
         Ok(recipe)
     }
@@ -145,6 +155,9 @@ impl Flags {
             _ => {}
         }
         if let Recipe::Image(recipe) = recipe {
+            if !recipe.backbone.is_empty() && recipe.backbone_sha256.is_empty() {
+                recipe.backbone_sha256 = backbone::hash(&recipe.backbone).map_err(Failure::Usage)?;
+            }
             ImageTrainer::check(recipe, data.source.channels(), classes).map_err(Failure::Usage)?;
         }
         Ok(())
@@ -158,6 +171,7 @@ impl Flags {
             ("--level", self.level.is_some()),
             ("--size", self.size.is_some()),
             ("--seed", self.seed.is_some()),
+            ("--backbone", self.backbone.is_some()),
             ("--caption-column", !self.caption_columns.is_empty()),
             ("--template", self.template.is_some()),
             ("--split", self.split.is_some()),
@@ -195,6 +209,7 @@ impl Flags {
             // Classes are known when the data is open.
             Recipe::Image(recipe) => {
                 let plain = ImageRecipe { by_class: false, ..recipe.clone() };
+                plain.projected(0).map_err(Failure::Usage)?;
                 plain.networks(channels, 0).map(drop).map_err(Failure::Usage)
             }
         }
