@@ -1,6 +1,7 @@
 //! The file of the network that a projected discriminator looks through: read, and known again when a run goes on.
 
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -14,8 +15,16 @@ use shenbi_nn::file;
 /// It cannot be read; the text says why, and what is expected.
 pub fn hash(path: &str) -> Result<String, String> {
     let mut hash = Sha256::new();
-    let read = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
-    read.map_err(|error| {
+    let mut read = || -> io::Result<()> {
+        let (mut file, mut buffer) = (File::open(path)?, vec![0; 1 << 20]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => hash.update(&buffer[..n]),
+            }
+        }
+    };
+    read().map_err(|error| {
         format!(
             "backbone {path}: {error}; expected a file of torchvision's weights (squeezenet1_0, squeezenet1_1, vgg16, \
              resnet18 or resnet50, .safetensors or .pth)"

@@ -23,6 +23,7 @@ pub const LEAST: usize = 4;
 
 /// A network that shows its stages.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a process")]
 enum Network {
     SqueezeNet(SqueezeNet),
     Vgg16(Vgg16),

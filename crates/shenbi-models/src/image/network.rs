@@ -138,7 +138,6 @@ impl Generator {
 
 /// Picture and class to realness.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one a process")]
 pub enum Discriminator {
     /// [`dcgan`]
     Dcgan(dcgan::Discriminator),

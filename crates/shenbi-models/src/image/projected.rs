@@ -22,8 +22,8 @@
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
-use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use shenbi_nn::ops::{self, Filter, Stride};
 use shenbi_nn::pool::mean_of_pixels;
@@ -32,8 +32,8 @@ use shenbi_nn::weights::values;
 use shenbi_nn::{Conv2d, Init, Linear};
 
 use super::Answer;
+use crate::backbone::interpolation;
 use crate::backbone::stages::Backbone;
-use crate::backbone::{interpolation, stages};
 
 const SLOPE: f64 = 0.2;
 /// Smooth random pictures on which the mixings are scaled, and their cells on a side.
