@@ -1,10 +1,12 @@
-//! Pooling, as PyTorch has it. On the CPU, where no gradient is wanted, in one pass over pictures as they lie
-//! (channels-last): Burn's own takes ten times as long, and turns them over first.
+//! Pooling, as PyTorch has it. On the CPU in one pass over pictures as they lie (channels-last), for means only where no
+//! gradient is wanted: Burn's own takes ten times as long, and turns them over first.
 
+use burn::backend::Dispatch;
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Tensor, TensorData, module};
 use rayon::prelude::*;
 
+use crate::kernels::{Kernels, MaxPool};
 use crate::ops::{autodiff, on_cpu, to_f32};
 use crate::weights::values;
 
@@ -51,25 +53,22 @@ impl Pool {
     }
 }
 
-/// The largest value of each window, in f32: PyTorch's `max_pool2d`. With gradients, and elsewhere than on the CPU, by
-/// Burn.
+/// The largest value of each window: PyTorch's `max_pool2d`. Of x's type on the CPU, in f32 elsewhere.
 ///
 /// # Shapes
 /// x: `[b, c, h, w]`, returns `[b, c, h', w']` with h' = ⌊(h + 2 padding - kernel) / stride⌋ + 1, or ⌈..⌉ where windows
 /// hang over.
 pub fn max_pool2d(x: Tensor<4>, pool: Pool) -> Tensor<4> {
-    let x = to_f32(x);
-    if on_cpu(x.device()) && !autodiff(&x.device()) {
-        return pass(x, pool, f32::NEG_INFINITY, |y, x| {
-            // A NaN stays.
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = if *y >= *x || y.is_nan() { *y } else { *x });
-        });
+    let Pool { kernel, stride, padding, .. } = pool;
+    if on_cpu(x.device()) {
+        let [batch, channels, h, w] = x.dims();
+        let windows = [h, w].map(|side| pool.count(side));
+        let how = MaxPool { batch, size: [h, w], channels, kernel, stride, padding, windows };
+        return Tensor::from_dispatch(Dispatch::shenbi_max_pool(x.into_dispatch(), how));
     }
-    let options = MaxPoolOptions::new([pool.kernel; 2])
-        .with_stride([pool.stride; 2])
-        .with_padding([pool.padding; 2])
-        .with_ceil_mode(pool.ceil);
-    module::max_pool2d(x, options)
+    let options =
+        MaxPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_padding([padding; 2]).with_ceil_mode(pool.ceil);
+    module::max_pool2d(to_f32(x), options)
 }
 
 /// The mean of each window, in f32: PyTorch's `avg_pool2d`, without windows that hang over. `zeros`: whether pixels
@@ -81,7 +80,7 @@ pub fn avg_pool2d(x: Tensor<4>, pool: Pool, zeros: bool) -> Tensor<4> {
     let x = to_f32(x);
     let [_, _, h, w] = x.dims();
     if on_cpu(x.device()) && !autodiff(&x.device()) {
-        let sums = pass(x, pool, 0.0, |y, x| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
+        let sums = sums(x, pool);
         let [rows, columns] = [h, w].map(|side| pool.count(side));
         let weight = |row, column| {
             let seen = pool.window(row, h).len() * pool.window(column, w).len();
@@ -108,12 +107,12 @@ pub fn mean_of_pixels(x: Tensor<4>) -> Tensor<2> {
     to_f32(x).permute([0, 2, 3, 1]).reshape([b, h * w, c]).mean_dim(1).reshape([b, c])
 }
 
-/// Folds the pixels of each window into a pixel that starts as `start`, with `fold(pixel, next)` over the channels.
-fn pass(x: Tensor<4>, pool: Pool, start: f32, fold: impl Fn(&mut [f32], &[f32]) + Sync) -> Tensor<4> {
+/// The sum of the pixels of each window.
+fn sums(x: Tensor<4>, pool: Pool) -> Tensor<4> {
     let ([b, c, h, w], device) = (x.dims(), x.device());
     let [rows, columns] = [h, w].map(|side| pool.count(side));
     let x = values(x.permute([0, 2, 3, 1])).data; // [b, h, w, c]
-    let mut y = vec![start; b * rows * columns * c];
+    let mut y = vec![0.0; b * rows * columns * c];
     if !y.is_empty() {
         y.par_chunks_exact_mut(columns * c).enumerate().for_each(|(row, y)| {
             let (picture, row) = (row / rows, row % rows);
@@ -121,7 +120,9 @@ fn pass(x: Tensor<4>, pool: Pool, start: f32, fold: impl Fn(&mut [f32], &[f32]) 
                 let x = &x[(picture * h + line) * w * c..][..w * c];
                 for (column, y) in y.chunks_exact_mut(c).enumerate() {
                     let seen = pool.window(column, w);
-                    x[seen.start * c..seen.end * c].chunks_exact(c).for_each(|x| fold(y, x));
+                    for x in x[seen.start * c..seen.end * c].chunks_exact(c) {
+                        y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+                    }
                 }
             }
         });

@@ -1,9 +1,10 @@
 //! The extension operations against Burn's own, values and gradients.
 
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData, activation, module};
 use shenbi_nn::kernels::{Precision, precision, set_precision};
 use shenbi_nn::ops::{self, Filter, Stride};
+use shenbi_nn::pool::{Pool, max_pool2d};
 use shenbi_nn::weights::values;
 use shenbi_rng as rng;
 
@@ -187,4 +188,30 @@ fn precision_is_f32_until_asked() {
     assert_eq!(precision(), Precision::F32);
     set_precision(Precision::F32);
     assert_eq!(precision(), Precision::F32);
+}
+
+#[test]
+fn largest_values_agree() {
+    for [b, c, h, w, kernel, stride, padding, ceil] in
+        [[2, 33, 9, 8, 3, 2, 0, 1], [1, 5, 8, 8, 2, 2, 0, 0], [3, 4, 7, 10, 3, 2, 1, 0], [2, 1, 5, 6, 3, 1, 1, 0]]
+    {
+        let what = format!("largest of {kernel}x{kernel}, stride {stride}, {h}x{w}");
+        let pool = Pool { kernel, stride, padding, ceil: ceil == 1 };
+        let options = MaxPoolOptions::new([kernel; 2])
+            .with_stride([stride; 2])
+            .with_padding([padding; 2])
+            .with_ceil_mode(pool.ceil);
+        agree(
+            &what,
+            [random("x", [b, c, h, w])],
+            |[x]| max_pool2d(x.clone(), pool),
+            |[x]| module::max_pool2d(x.clone(), options.clone()),
+            1e-6,
+        );
+    }
+    // Of equals the first, row by row, as in PyTorch.
+    let x = Tensor::<4>::ones([1, 1, 3, 3], &Device::flex()).autodiff().require_grad();
+    let grads = max_pool2d(x.clone(), Pool::new(2, 1)).sum().backward();
+    let Some(dx) = x.grad(&grads) else { panic!("a gradient") };
+    assert_eq!(values(dx).data, [1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
 }

@@ -1,12 +1,12 @@
 //! Training an image GAN, step by step: D step, G step, average. One generation serves both steps of a batch.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use shenbi_data::loader::Batch;
 use shenbi_data::rng;
 use shenbi_models::image::model::{ImageConfig, one_hot};
-use shenbi_models::image::{Discriminator, Generator, ImageModel};
+use shenbi_models::image::{Discriminator, Generator, ImageModel, NetworkConfig};
 use shenbi_models::model::Model;
 use shenbi_nn::optim::{AdamConfig, Optimizer, Rule};
 use shenbi_nn::tangent::{self, Penalty};
@@ -14,6 +14,7 @@ use shenbi_nn::weights::{self, Fitted, Named, Values, WeightsError};
 use shenbi_nn::{BatchStats, Init, NormMode, ema};
 
 use crate::augment::{augment, fill};
+use crate::backbone;
 use crate::config::{ImageRecipe, OptimizerName, is_part};
 use crate::losses::{cross_entropy, feature_matching, lecam, mmd};
 use crate::schedule::cosine;
@@ -78,8 +79,7 @@ impl ImageTrainer {
         let network = recipe.networks(channels, classes.len())?;
         let seed = recipe.run.seed;
         let generator = Generator::new(&network, &mut Init::new(seed, "generator", &devices.generator))?;
-        let discriminator =
-            Discriminator::new(&network, &mut Init::new(seed, "discriminator", &devices.discriminator))?;
+        let discriminator = discriminator(recipe, &network, seed, &devices.discriminator)?;
         let classes = if network.classes() > 0 { classes.to_vec() } else { Vec::new() };
         Ok(Self {
             recipe: recipe.clone(),
@@ -101,19 +101,21 @@ impl ImageTrainer {
     /// The shapes do not fit, or a frozen layer does not exist; the text says which, and which there are.
     pub fn check(recipe: &ImageRecipe, channels: usize, classes: usize) -> Result<(), String> {
         let network = recipe.networks(channels, classes)?;
-        if recipe.freeze.is_empty() {
+        if recipe.freeze.is_empty() && recipe.rates.is_empty() && recipe.projected(network.classes())?.is_none() {
             return Ok(());
         }
-        let mut init = Init::zeros(&burn::tensor::Device::flex());
-        let mut names = weights::collect(&Generator::new(&network, &mut init)?, "generator");
-        names.extend(weights::collect(&Discriminator::new(&network, &mut init)?, "discriminator"));
-        let Some(layer) = recipe.freeze.iter().find(|layer| !names.keys().any(|name| is_part(name, layer))) else {
+        let device = Device::flex();
+        let mut names = weights::collect(&Generator::new(&network, &mut Init::zeros(&device))?, "generator");
+        names.extend(weights::collect(&discriminator(recipe, &network, 0, &device)?, "discriminator"));
+        let absent = |layer: &&String| !names.keys().any(|name| is_part(name, layer));
+        let (freeze, rates) = (recipe.freeze.iter().find(absent), recipe.rates.keys().find(absent));
+        let Some((key, layer)) = freeze.map(|layer| ("freeze", layer)).or(rates.map(|layer| ("rates", layer))) else {
             return Ok(());
         };
         let mut all: Vec<String> =
             names.keys().map(|name| name.split('.').take(3).collect::<Vec<_>>().join(".")).collect();
         all.dedup();
-        Err(format!("freeze = '{layer}': there is no such layer; there are {}", all.join(", ")))
+        Err(format!("{key} = '{layer}': there is no such layer; there are {}", all.join(", ")))
     }
 
     fn gan_step(&mut self, batch: &Batch, progress: f64) -> Losses {
@@ -174,7 +176,7 @@ impl ImageTrainer {
         }
         let mut grads = loss.backward();
         let moved = self.optimizer_discriminator.step(self.discriminator.clone(), &mut grads, |path| {
-            if recipe.frozen(&format!("discriminator.{path}")) { 0.0 } else { rate_discriminator }
+            rate_discriminator * recipe.rate(&format!("discriminator.{path}"))
         });
         let moved = moved.with_running(&stats_real, MOMENTUM).with_running(&stats_fake, MOMENTUM);
         self.discriminator = if recipe.clip > 0.0 { moved.map(&mut Clip(recipe.clip)) } else { moved };
@@ -206,7 +208,7 @@ impl ImageTrainer {
             }
             let mut grads = loss.backward();
             self.generator = self.optimizer_generator.step(self.generator.clone(), &mut grads, |path| {
-                if recipe.frozen(&format!("generator.{path}")) { 0.0 } else { rate_generator }
+                rate_generator * recipe.rate(&format!("generator.{path}"))
             });
             self.generator = self.generator.clone().with_running(&statistics, MOMENTUM);
         }
@@ -289,6 +291,23 @@ impl ImageTrainer {
         let v = tangent::scale_examples(g, penalty.direction(squared.clone()));
         let (_, derivative) = self.discriminator.forward_tangent(x.autodiff(), v.autodiff(), class);
         (derivative.mean(), scalar(squared.mean()))
+    }
+}
+
+/// The untrained discriminator: the network's own, or one on a backbone.
+fn discriminator(
+    recipe: &ImageRecipe,
+    network: &NetworkConfig,
+    seed: u64,
+    device: &Device,
+) -> Result<Discriminator, String> {
+    let mut init = Init::new(seed, "discriminator", device);
+    match recipe.projected(network.classes())? {
+        None => Discriminator::new(network, &mut init),
+        Some(config) => {
+            let backbone = backbone::open(&recipe.backbone, &recipe.backbone_sha256, device)?;
+            Discriminator::projected(&config, backbone, &mut init)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod augment;
+pub mod backbone;
 pub mod brush;
 mod budget;
 pub mod checkpoint;

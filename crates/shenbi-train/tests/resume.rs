@@ -1,6 +1,7 @@
 //! Whole sessions through real checkpoints on disk: stopping and resuming changes nothing, and a lost run says so.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
@@ -10,7 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::tensor::Device;
 use shenbi_data::Source;
 use shenbi_data::scenes::{Level, Scenes, ScenesOptions, Split};
+use shenbi_models::backbone::SqueezeNet;
+use shenbi_nn::Init;
+use shenbi_nn::file::to_bytes;
+use shenbi_train::backbone;
 use shenbi_train::config::Recipe;
+use shenbi_train::image::ImageTrainer;
 use shenbi_train::run_folder::RunFolder;
 use shenbi_train::session::{self, Event, Outcome, Plan, TrainError};
 use tempfile::tempdir;
@@ -187,6 +193,77 @@ fn runs_with_a_pretrained_text_encoder_resume_to_the_bit() {
         assert!(error.contains("another text encoder"), "{error}");
         let error = train(&with(recipe.clone(), "text_encoder=/no/such"), &whole, None).unwrap_err().to_string();
         assert!(error.contains("/no/such: there is no such folder"), "{error}");
+    }
+}
+
+/// The discriminator's backbone is a file of its own, which must be there and be the same.
+#[test]
+fn a_projected_gan_resumes_to_the_bit_with_its_backbone_only() {
+    let parent = tempdir().unwrap();
+    let file = parent.path().join("eyes.safetensors");
+    let write = |seed| {
+        let named = SqueezeNet::new(&mut Init::new(seed, "eyes", &Device::flex())).to_named();
+        std::fs::write(&file, to_bytes(&named, HashMap::new(), true).unwrap()).unwrap();
+        backbone::hash(file.to_str().unwrap()).unwrap()
+    };
+    let sha256 = write(1);
+    let settings = format!(
+        "height=16 width=16 batch=8 kimg=0.032 noise=8 hidden=8 sample_seconds=1e9 checkpoint_seconds=1e9 \
+         backbone_side=64 backbone_width=4 backbone={} backbone_sha256={sha256}",
+        file.display()
+    );
+    let recipe = with(Recipe::named("projected").unwrap(), &settings);
+    assert_eq!(Recipe::from_toml(&recipe.to_toml()).unwrap(), recipe);
+    let (whole, parts) = (parent.path().join("whole"), parent.path().join("parts"));
+    assert_eq!(train(&recipe, &whole, None).unwrap().steps, 4);
+    assert_eq!(train(&recipe, &parts, Some(2)).unwrap().steps, 2);
+    let stored = RunFolder::open(&parts).unwrap().latest_checkpoint().unwrap().found.unwrap().1.named;
+    assert!(stored.keys().any(|name| name.starts_with("discriminator.heads.3")));
+    assert!(stored.values().map(|values| values.data.len()).sum::<usize>() < 400_000, "without the backbone");
+    let before = hash(&parts);
+
+    let refused = |words: &[&str]| {
+        let error = train(&recipe, &parts, None).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        assert_eq!(hash(&parts), before);
+    };
+    let other = write(2);
+    refused(&["eyes.safetensors", &other, &sha256, "config.toml"]);
+    std::fs::remove_file(&file).unwrap();
+    refused(&["eyes.safetensors", "squeezenet1_0"]);
+    assert_eq!(write(1), sha256);
+    train(&recipe, &parts, None).unwrap();
+    assert_eq!(hash(&parts), hash(&whole));
+}
+
+#[test]
+fn what_a_backbone_does_not_go_with_is_named() {
+    let device = Device::flex();
+    let check = |recipe: &str, settings: &str| {
+        let Recipe::Image(recipe) = with(Recipe::named(recipe).unwrap(), settings) else { panic!("of pictures") };
+        ImageTrainer::new(&recipe, 3, &["a".into(), "b".into()], &device.clone().into()).map(drop).unwrap_err()
+    };
+    for (recipe, settings, words) in [
+        ("projected", "hidden=8", &["--backbone", "squeezenet1_0"][..]),
+        ("r3gan", "backbone=x.pth", &["r1 = 0.5", "r1=0"]),
+        ("wgan-gp", "backbone=x.pth", &["wgan_gp = 10", "wgan_gp=0"]),
+        ("acgan", "backbone=x.pth by_class=true", &["head", "projection"]),
+        ("dcgan", "backbone=x.pth", &["backbone x.pth", "squeezenet1_0"]),
+    ] {
+        let error = check(recipe, settings);
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+    let parent = tempdir().unwrap();
+    let file = parent.path().join("x.safetensors");
+    let mut named = SqueezeNet::new(&mut Init::zeros(&device)).to_named();
+    named.get_mut("features.3.squeeze.bias").unwrap().data[0] = f32::NAN;
+    let bytes = to_bytes(&named, HashMap::new(), true).unwrap();
+    for (bytes, word) in
+        [(&bytes[..], "features.3.squeeze.bias"), (&bytes[..1000], "x.safetensors"), (b"", "x.safetensors")]
+    {
+        std::fs::write(&file, bytes).unwrap();
+        let error = check("dcgan", &format!("backbone={}", file.display()));
+        assert!(error.contains(word), "{error}");
     }
 }
 

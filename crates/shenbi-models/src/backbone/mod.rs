@@ -9,6 +9,7 @@ pub mod inception;
 pub mod load;
 pub mod residual;
 pub mod squeezenet;
+pub mod stages;
 pub mod transformer;
 pub mod vgg;
 pub mod vit;
@@ -57,6 +58,15 @@ pub fn resize(planes: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
         }
     }
     out
+}
+
+/// [`resize`] along one side as a matrix, `[to, from]`, row-major.
+pub fn interpolation(from: usize, to: usize) -> Vec<f32> {
+    let mut matrix = vec![0.0; to * from];
+    for (row, Taps { start, weights }) in matrix.chunks_exact_mut(from.max(1)).zip(taps(from, to, Filter::Triangle)) {
+        row[start..].iter_mut().zip(weights).for_each(|(entry, weight)| *entry = weight as f32);
+    }
+    matrix
 }
 
 /// How much a pixel counts, by its distance.

@@ -188,18 +188,31 @@ impl SqueezeNet {
         named
     }
 
-    /// The last fire module's channels.
+    /// What it sees before each pooling, and last: the channels of the first convolution, and 256, 512 and 512 (of 1.1:
+    /// 128, 256 and 512).
     ///
     /// # Shapes
-    /// x: `[b, 3, h, w]` as [`prepare`] gives it (sides of at least 32), returns `[b, 512, h / 16, w / 16]` or so.
-    fn trunk(&self, x: Tensor<4>) -> Tensor<4> {
-        let pool = |x| max_pool2d(x, Pool::new(3, 2).hanging_over());
-        let mut x = pool(self.first.forward_leaky(x, 0.0));
+    /// x: `[b, 3, h, w]` as [`prepare`] gives it (sides of at least 32), returns `[b, c, h / 2, w / 2]` to
+    /// `[b, 512, h / 16, w / 16]` or so.
+    pub fn stages(&self, x: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut seen = Vec::with_capacity(4);
+        let mut pooled = |x: Tensor<4>| {
+            seen.push(x.clone());
+            max_pool2d(x, Pool::new(3, 2).hanging_over())
+        };
+        let mut x = pooled(self.first.forward_leaky(x, 0.0));
         for ((place, _), fire) in self.version.fires.iter().zip(&self.fires) {
             x = fire.forward(x);
-            x = if self.version.pooled.contains(place) { pool(x) } else { x };
+            x = if self.version.pooled.contains(place) { pooled(x) } else { x };
         }
-        x
+        seen.push(x);
+        seen
+    }
+
+    /// The last of them.
+    fn trunk(&self, x: Tensor<4>) -> Tensor<4> {
+        let Some(last) = self.stages(x).pop() else { unreachable!("there are four stages") };
+        last
     }
 
     /// What the network sees, for comparing sets of pictures.

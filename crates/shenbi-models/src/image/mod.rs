@@ -3,6 +3,7 @@
 pub mod dcgan;
 pub mod model;
 pub mod network;
+pub mod projected;
 pub mod r3gan;
 pub mod resnet;
 
@@ -26,7 +27,7 @@ pub enum Head {
 
 /// What a discriminator says of pictures, in f32.
 pub struct Answer {
-    /// Realness, `[b]`.
+    /// Realness, `[b]`; `[b · n]` of a discriminator that judges a picture n times ([`projected`]).
     pub logit: Tensor<1>,
     /// What the last layer saw, `[b, n]`.
     pub features: Tensor<2>,

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 use shenbi_nn::{BatchStats, Init, NormMode};
 
 use super::dcgan::{self, DcganConfig};
+use super::projected::{self, ProjectedConfig};
 use super::r3gan::{self, R3ganConfig};
 use super::resnet::{self, ResnetConfig};
 use super::{Answer, Head};
+use crate::backbone::stages::Backbone;
 
 /// Shapes of the networks of one backbone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,7 +138,6 @@ impl Generator {
 
 /// Picture and class to realness.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one a process")]
 pub enum Discriminator {
     /// [`dcgan`]
     Dcgan(dcgan::Discriminator),
@@ -144,6 +145,8 @@ pub enum Discriminator {
     Resnet(resnet::Discriminator),
     /// [`r3gan`]
     R3gan(r3gan::Discriminator),
+    /// [`projected`]
+    Projected(projected::Discriminator),
 }
 
 impl Discriminator {
@@ -157,6 +160,14 @@ impl Discriminator {
         })
     }
 
+    /// A discriminator on a backbone, for any generator.
+    ///
+    /// # Errors
+    /// As [`projected::Discriminator::new`].
+    pub fn projected(config: &ProjectedConfig, backbone: Backbone, init: &mut Init) -> Result<Self, String> {
+        projected::Discriminator::new(config, backbone, init).map(Self::Projected)
+    }
+
     /// # Shapes
     /// x: `[b, channels, size, size]`, class: one-hot `[b, classes]`.
     pub fn forward(&self, x: Tensor<4>, class: Option<Tensor<2>>, mode: &mut NormMode) -> Answer {
@@ -164,15 +175,20 @@ impl Discriminator {
             Self::Dcgan(network) => network.forward(x, class, mode),
             Self::Resnet(network) => network.forward(x, class),
             Self::R3gan(network) => network.forward(x, class),
+            Self::Projected(network) => network.forward(x, class),
         }
     }
 
     /// The logit and its derivative along `dx`, `[b]` each: for exact gradient penalties.
+    ///
+    /// # Panics
+    /// It is [`projected`]: whose features do not learn needs no gradient penalty, and settings refuse one.
     pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>, class: Option<Tensor<2>>) -> (Tensor<1>, Tensor<1>) {
         match self {
             Self::Dcgan(network) => network.forward_tangent(x, dx, class),
             Self::Resnet(network) => network.forward_tangent(x, dx, class),
             Self::R3gan(network) => network.forward_tangent(x, dx, class),
+            Self::Projected(_) => panic!("a projected discriminator has no tangent pass"),
         }
     }
 
@@ -182,6 +198,7 @@ impl Discriminator {
         match self {
             Self::Dcgan(network) => Self::Dcgan(network.refreshed()),
             Self::Resnet(network) => Self::Resnet(network.refreshed()),
+            Self::Projected(network) => Self::Projected(network.refreshed()),
             Self::R3gan(network) => Self::R3gan(network),
         }
     }

@@ -7,7 +7,7 @@ use shenbi_kernels::{self as kernels, Activation, Input, bf16};
 
 use super::memory::{buffer, contiguous, dense, elements, pictures, recycle, tensor, to_channels_last};
 use super::packed::packed;
-use super::{AdamStep, After, KernelGradients, Kernels, Normalize, Resize, Rows, Stride, precision, sequence};
+use super::{AdamStep, After, KernelGradients, Kernels, MaxPool, Normalize, Resize, Rows, Stride, precision, sequence};
 
 /// Runs the body with `$E` bound to the element type of `$dtype`.
 macro_rules! with_element {
@@ -188,6 +188,17 @@ impl Kernels for Flex {
         })
     }
 
+    fn shenbi_max_pool(x: FlexTensor, how: MaxPool) -> FlexTensor {
+        let x = to_channels_last(x);
+        let [rows, columns] = how.windows;
+        with_element!(x.dtype(), E => {
+            let mut y = buffer::<E>(how.batch * rows * columns * how.channels);
+            run(kernels::max_pool_forward(&how, elements::<E>(&x), &mut y));
+            recycle(x);
+            pictures(y, [how.batch, how.channels, rows, columns])
+        })
+    }
+
     fn shenbi_adam(
         param: FlexTensor,
         grad: FlexTensor,
@@ -299,6 +310,18 @@ impl KernelGradients for Flex {
             let mut dx = buffer::<E>(elements::<f32>(&y).len());
             run(kernels::tanh_backward(elements::<f32>(&y), elements::<f32>(&dy), &mut dx));
             like(dx, &y)
+        })
+    }
+
+    fn shenbi_max_pool_backward(x: FlexTensor, y: FlexTensor, dy: FlexTensor, how: MaxPool) -> FlexTensor {
+        let [x, y, dy] = [x, y, dy].map(to_channels_last);
+        let dy = if dy.dtype() == x.dtype() { dy } else { cast(dy, x.dtype()) };
+        with_element!(x.dtype(), E => {
+            let mut dx = buffer::<E>(elements::<E>(&x).len());
+            run(kernels::max_pool_backward(&how, elements::<E>(&x), elements(&y), elements(&dy), &mut dx));
+            let dx = like(dx, &x);
+            [x, y, dy].into_iter().for_each(recycle);
+            dx
         })
     }
 

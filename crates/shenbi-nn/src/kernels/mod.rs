@@ -20,7 +20,9 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use shenbi_kernels as kernels;
 
 /// Numbers inside networks on the CPU: f32, or bf16 operands and activations with f32 sums.
-pub use kernels::{AdamStep, Filter, Head, KernelError, Precision, active_isa, auto_precision, describe, nll, sample};
+pub use kernels::{
+    AdamStep, Filter, Head, KernelError, MaxPool, Precision, active_isa, auto_precision, describe, nll, sample,
+};
 
 mod sequence;
 
@@ -138,6 +140,8 @@ pub trait Kernels: Backend {
     ) -> FloatTensor<Self>;
     /// x `[b, c, h, w]` at half the size: gain * filter(x), or its adjoint, at twice the size.
     fn shenbi_resample(x: FloatTensor<Self>, how: Resize) -> FloatTensor<Self>;
+    /// The largest value of each window. x `[b, c, h, w]`, to `[b, c, windows]`.
+    fn shenbi_max_pool(x: FloatTensor<Self>, how: MaxPool) -> FloatTensor<Self>;
     /// One step of Adam on tensors of one shape: the parameter and its moments afterwards. Where `beta1` is 0 any tensor
     /// may stand in the first moment's place. Not differentiable.
     fn shenbi_adam(
@@ -197,6 +201,13 @@ pub trait KernelGradients: Backend {
     fn shenbi_channel_sum(dy: FloatTensor<Self>, gate: Option<FloatTensor<Self>>, slope: f32) -> FloatTensor<Self>;
     /// (1 - y²) dy, of this type.
     fn shenbi_tanh_backward(y: FloatTensor<Self>, dy: FloatTensor<Self>, dtype: DType) -> FloatTensor<Self>;
+    /// The gradient of `shenbi_max_pool`, whose result is y.
+    fn shenbi_max_pool_backward(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        how: MaxPool,
+    ) -> FloatTensor<Self>;
     /// The gradients of `shenbi_norm` in x, gamma and beta.
     fn shenbi_norm_backward(
         x: FloatTensor<Self>,
@@ -417,6 +428,31 @@ impl<B: Backend + Kernels + KernelGradients, C: CheckpointStrategy> Kernels for 
         match Resample.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(how, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn shenbi_max_pool(x: FloatTensor<Self>, how: MaxPool) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Pooling;
+        impl<B: Backend + KernelGradients> Backward<B, 1> for Pooling {
+            /// x and y.
+            type State = ([FloatTensor<B>; 2], MaxPool);
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+                let dy = grads.consume::<B>(&ops.node);
+                let ([node], ([x, y], how)) = (ops.parents, ops.state);
+                if let Some(node) = node {
+                    grads.register::<B>(node.id, B::shenbi_max_pool_backward(x, y, dy, how));
+                }
+            }
+        }
+        let (x, node) = x.into_parts();
+        match Pooling.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let y = B::shenbi_max_pool(x.clone(), how);
+                prep.finish(([x, y.clone()], how), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::shenbi_max_pool(x, how)),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Image GANs' settings: one backbone, one loss, penalties and training aids to choose; named recipes are papers' choices.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use shenbi_models::image::projected::ProjectedConfig;
 use shenbi_models::image::r3gan::R3ganConfig;
 use shenbi_models::image::{Head, NetworkConfig, dcgan, resnet};
 
@@ -114,8 +117,20 @@ pub struct ImageRecipe {
     pub weight_decay: f64,
     /// Steps of D for each of G.
     pub discriminator_steps: u64,
+    /// The file of a network that others trained (torchvision's SqueezeNet, VGG16 or ResNet): D looks through it and learns
+    /// small heads only, whatever the network's own D (Projected GAN, 2111.01007); empty for none.
+    pub backbone: String,
+    /// SHA-256 of that file, written when the run begins and checked when it goes on.
+    pub backbone_sha256: String,
+    /// Height and width, about, of the pictures that it sees.
+    pub backbone_side: usize,
+    /// Channels of its finest mixed features; the three coarser ones have 2, 4 and 8 times as many.
+    pub backbone_width: usize,
     /// Layers that stay as they are, by how their names begin: `discriminator.downs.0` (FreezeD, 2002.10964).
     pub freeze: Vec<String>,
+    /// Shares of the step size for layers that learn at another pace, by how their names begin, as in
+    /// `{"discriminator.downs" = 0.1}`; a layer's and its part's multiply.
+    pub rates: BTreeMap<String, f64>,
 }
 
 impl Default for ImageRecipe {
@@ -160,7 +175,12 @@ impl Default for ImageRecipe {
             max_rms: 0.0,
             weight_decay: 0.0,
             discriminator_steps: 1,
+            backbone: String::new(),
+            backbone_sha256: String::new(),
+            backbone_side: 96,
+            backbone_width: 32,
             freeze: Vec::new(),
+            rates: BTreeMap::new(),
         }
     }
 }
@@ -169,7 +189,7 @@ impl Default for ImageRecipe {
 type Preset = fn(&mut ImageRecipe);
 
 /// The named recipes: a paper's backbone, loss and numbers.
-pub const IMAGE_RECIPES: [(&str, Preset); 14] = [
+pub const IMAGE_RECIPES: [(&str, Preset); 15] = [
     ("dcgan", |_| {}),
     ("gan", |recipe| recipe.loss = Adversarial::Minimax),
     ("lsgan", |recipe| {
@@ -200,6 +220,12 @@ pub const IMAGE_RECIPES: [(&str, Preset); 14] = [
         (recipe.discriminator_steps, recipe.run.batch) = (5, 64);
     }),
     ("acgan", |recipe| (recipe.head, recipe.run.batch) = (Head::Auxiliary, 100)), // 1610.09585, appendix A
+    ("projected", |recipe| {
+        // 2111.01007, section 4 and appendix on training: hinge, Adam at 2e-4 without momentum, batch 64, DiffAugment.
+        (recipe.loss, recipe.run.batch) = (Adversarial::Hinge, 64);
+        (recipe.beta1, recipe.beta2, recipe.last_beta2) = (0.0, 0.99, 0.99);
+        recipe.augment = vec![Policy::Color, Policy::Translation, Policy::Cutout];
+    }),
     ("r3gan", |recipe| {
         // 2501.05441's networks and losses at a size for CPUs.
         r3gan_base(recipe);
@@ -250,9 +276,12 @@ impl ImageRecipe {
         Some(recipe)
     }
 
-    /// Whether the parameter of this name stays as it is.
-    pub(crate) fn frozen(&self, name: &str) -> bool {
-        self.freeze.iter().any(|layer| is_part(name, layer))
+    /// The share of the step size that the parameter of this name gets; 0 if it stays as it is.
+    pub(crate) fn rate(&self, name: &str) -> f64 {
+        if self.freeze.iter().any(|layer| is_part(name, layer)) {
+            return 0.0;
+        }
+        self.rates.iter().filter(|(layer, _)| is_part(name, layer)).map(|(_, rate)| rate).product()
     }
 
     /// Shapes of the networks, for pictures of `channels` channels in `classes` classes.
@@ -294,6 +323,38 @@ impl ImageRecipe {
         Ok(config)
     }
 
+    /// Shapes of the discriminator on a backbone, if there is to be one.
+    ///
+    /// # Errors
+    /// There should be one and is none, or another setting asks what it cannot do; the text names it and the remedy.
+    pub fn projected(&self, classes: usize) -> Result<Option<ProjectedConfig>, String> {
+        if self.backbone.is_empty() {
+            if self.run.recipe == "projected" {
+                return Err(
+                    "recipe projected: D looks through a network that others trained; name the file of its weights \
+                            with --backbone (torchvision's squeezenet1_0, squeezenet1_1, vgg16, resnet18 or resnet50)"
+                        .to_string(),
+                );
+            }
+            return Ok(None);
+        }
+        let penalties = [("r1", self.r1), ("r2", self.r2), ("wgan_gp", self.wgan_gp), ("dragan", self.dragan)];
+        if let Some((name, value)) = penalties.into_iter().find(|(_, value)| *value > 0.0) {
+            return Err(format!(
+                "{name} = {value}: a discriminator on a backbone takes no gradient penalty (its features do not learn, and \
+                 its heads are held by spectral norm); add --set {name}=0, or leave out backbone"
+            ));
+        }
+        if classes > 0 && self.head == Head::Auxiliary {
+            return Err(
+                "head = auxiliary: a discriminator on a backbone has projection or none; add --set head=projection"
+                    .to_string(),
+            );
+        }
+        let classes = if self.head == Head::None { 0 } else { classes };
+        Ok(Some(ProjectedConfig { classes, width: self.backbone_width, side: self.backbone_side }))
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.run.check()?;
         check_ranges(&[
@@ -320,8 +381,13 @@ impl ImageRecipe {
             ("last_beta2", self.last_beta2, 0.0, 0.999_999),
             ("max_rms", self.max_rms, 0.0, 1e6),
             ("weight_decay", self.weight_decay, 0.0, 1.0),
+            ("backbone_side", self.backbone_side as f64, 32.0, 512.0),
+            ("backbone_width", self.backbone_width as f64, 1.0, 256.0),
             ("discriminator_steps", self.discriminator_steps as f64, 1.0, 100.0),
         ])?;
+        for (layer, rate) in &self.rates {
+            check_ranges(&[(format!("rates: {layer}").as_str(), *rate, 0.0, 1e3)])?;
+        }
         one_of("recipe", &self.run.recipe, &IMAGE_RECIPES.map(|(name, _)| name))
     }
 }

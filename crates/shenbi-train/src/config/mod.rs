@@ -135,6 +135,9 @@ impl Recipe {
                 recipe.generator_rate /= 2.0;
                 recipe.discriminator_rate /= 2.0;
                 let rates = format!("rates are {} and {}", recipe.generator_rate, recipe.discriminator_rate);
+                if !recipe.backbone.is_empty() {
+                    return rates;
+                }
                 let penalties = [
                     ("r1", &mut recipe.r1),
                     ("r2", &mut recipe.r2),
@@ -343,6 +346,26 @@ mod tests {
             assert_eq!(Recipe::from_toml(&recipe.to_toml()).unwrap(), recipe);
             recipe.set_text("batch=8").unwrap();
         }
+    }
+
+    #[test]
+    fn layers_have_rates_of_their_own() {
+        let mut recipe = Recipe::named("dcgan").unwrap();
+        recipe.set_text("rates={\"discriminator.downs\"=0.1, \"discriminator.downs.1\"=0.5}").unwrap();
+        recipe.set_text("freeze=generator.ups.0").unwrap();
+        assert_eq!(Recipe::from_toml(&recipe.to_toml()).unwrap(), recipe);
+        let Recipe::Image(image) = &recipe else { panic!("of pictures") };
+        for (name, rate) in [
+            ("discriminator.downs.0.layer.weight", 0.1),
+            ("discriminator.downs.1.layer.weight", 0.05),
+            ("discriminator.downs.10.layer.weight", 0.1),
+            ("generator.ups.0.weight", 0.0),
+            ("generator.ups.1.weight", 1.0),
+        ] {
+            assert!((image.rate(name) - rate).abs() < 1e-12, "{name}: {}", image.rate(name));
+        }
+        let error = recipe.set_text("rates={\"generator\"=-1}").unwrap_err().to_string();
+        assert!(error.contains("rates: generator"), "{error}");
     }
 
     #[test]

@@ -87,6 +87,10 @@ fn wrong_recipes_settings_and_sizes_say_what_fits() {
     bad("--recipe dcgan --set loss=best", &["loss", "hinge"]);
     bad("--recipe dcgan --set discriminator_norm=layer", &["discriminator_norm", "spectral"]);
     bad("--recipe dcgan --size 16 --set freeze=discriminator.dwons", &["discriminator.dwons", "discriminator.downs.0"]);
+    bad("--recipe dcgan --size 16 --set rates={\"generator.up\"=2}", &["rates = 'generator.up'", "generator.ups.0"]);
+    bad("--recipe projected --size 16", &["--backbone", "squeezenet1_0"]);
+    bad("--recipe dcgan --size 16 --backbone absent.pth", &["absent.pth", "resnet18"]);
+    bad("--recipe r3gan --size 16 --backbone absent.pth", &["r1 = 0.5", "--set r1=0"]);
     let dry = run(parent.path(), "train --recipe r3gan-ffhq256 --dry-run --json").good().json();
     assert_eq!(dry["settings"]["recipe"], "r3gan-ffhq256");
     assert_eq!(dry["parameters"]["generator"], 23_057_952, "table 2 of the paper");

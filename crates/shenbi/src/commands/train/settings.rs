@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use shenbi_train::backbone;
 use shenbi_train::config::{ImageRecipe, Recipe};
 use shenbi_train::image::ImageTrainer;
 use shenbi_train::text::data::ORACLE;
@@ -36,6 +37,10 @@ pub struct Flags {
     /// Another seed, another run [default: 1]
     #[arg(long)]
     seed: Option<u64>,
+    /// Image GANs: a network that others trained (torchvision's SqueezeNet, VGG16 or ResNet, .safetensors or .pth) for the
+    /// discriminator to look through
+    #[arg(long, value_name = "FILE")]
+    backbone: Option<String>,
     /// Numbers inside of the networks: auto, f32 or bf16 [default: auto, which is bf16 where the CPU is fast at it]
     #[arg(long, value_parser = ["auto", "f32", "bf16"])]
     precision: Option<String>,
@@ -77,6 +82,7 @@ impl Flags {
             ("--level", "level", self.level.as_ref()),
             ("--template", "template", self.template.as_ref()),
             ("--split", "split", self.split.as_ref()),
+            ("--backbone", "backbone", self.backbone.as_ref()),
             ("--precision", "precision", self.precision.as_ref()),
             ("--text-encoder", "text_encoder", self.text_encoder.as_ref()),
         ] {
@@ -117,6 +123,11 @@ impl Flags {
             if let Some(path) = absolute(name) {
                 run.data = format!("{kind}{path}");
             }
+        }
+        if let Recipe::Image(recipe) = &mut recipe
+            && let Some(path) = absolute(&recipe.backbone)
+        {
+            recipe.backbone = path;
         }
         if let Some(sentences) = recipe.sentences_mut().filter(|sentences| !sentences.text_encoder.is_empty())
             && let Some(path) = absolute(&sentences.text_encoder)
@@ -162,6 +173,9 @@ impl Flags {
             _ => {}
         }
         if let Recipe::Image(recipe) = recipe {
+            if !recipe.backbone.is_empty() && recipe.backbone_sha256.is_empty() {
+                recipe.backbone_sha256 = backbone::hash(&recipe.backbone).map_err(Failure::Usage)?;
+            }
             ImageTrainer::check(recipe, data.source.channels(), classes).map_err(Failure::Usage)?;
         }
         Ok(())
@@ -175,6 +189,7 @@ impl Flags {
             ("--level", self.level.is_some()),
             ("--size", self.size.is_some()),
             ("--seed", self.seed.is_some()),
+            ("--backbone", self.backbone.is_some()),
             ("--caption-column", !self.caption_columns.is_empty()),
             ("--template", self.template.is_some()),
             ("--split", self.split.is_some()),
@@ -221,6 +236,7 @@ impl Flags {
             // Classes are known when the data is open.
             Recipe::Image(recipe) => {
                 let plain = ImageRecipe { by_class: false, ..recipe.clone() };
+                plain.projected(0).map_err(Failure::Usage)?;
                 plain.networks(channels, 0).map(drop).map_err(Failure::Usage)
             }
             // Its shapes are checked as they are set, and fit the texts when these are read.
