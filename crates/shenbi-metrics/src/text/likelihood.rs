@@ -103,7 +103,7 @@ mod tests {
             let text = |i: u32| (0..6u32).map(move |t| 2 + if up { (i + t) % 8 } else { (i + 60 - t) % 8 });
             Sequences { length: 6, ids: (0..64).flat_map(text).collect() }
         };
-        let options = ReverseOptions { hidden: 16, steps: 60, seed: 1 };
+        let options = ReverseOptions { hidden: 16, steps: 200, seed: 1 };
         let same = reverse_likelihood(&kind(true), &kind(true), 10, false, options).unwrap().nll;
         let other = reverse_likelihood(&kind(false), &kind(true), 10, false, options).unwrap().nll;
         assert!(same < 1.0 && other > same + 1.0, "{same} {other}");

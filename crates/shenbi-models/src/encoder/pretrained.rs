@@ -12,7 +12,7 @@
 
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
-use shenbi_nn::kernels::{Precision, precision, set_precision};
+use shenbi_nn::kernels::in_f32;
 use shenbi_nn::ops::normalize;
 use shenbi_nn::weights;
 use std::path::Path;
@@ -135,11 +135,7 @@ impl Pretrained {
         texts: &[S],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<f32>, TokenizerError> {
-        let before = precision();
-        set_precision(Precision::F32);
-        let done = self.encode_in_force(texts, progress);
-        set_precision(before);
-        done
+        in_f32(|| self.encode_in_force(texts, progress))
     }
 
     fn encode_in_force<S: AsRef<str>>(

@@ -8,8 +8,6 @@ mod flex;
 mod memory;
 mod packed;
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata, backend_extension};
 use burn::tensor::DType;
@@ -24,21 +22,11 @@ pub use kernels::{
     AdamStep, Filter, Head, KernelError, MaxPool, Precision, active_isa, auto_precision, describe, nll, sample,
 };
 
+mod precision;
 mod sequence;
 
+pub use precision::{in_f32, precision, set_precision};
 pub use sequence::Rows;
-
-static PRECISION: AtomicU8 = AtomicU8::new(0);
-
-/// Chooses the precision of every network on the CPU from now on, in the whole process.
-pub fn set_precision(precision: Precision) {
-    PRECISION.store(u8::from(precision == Precision::Bf16), Ordering::Relaxed);
-}
-
-/// The precision in force; f32 at first.
-pub fn precision() -> Precision {
-    if PRECISION.load(Ordering::Relaxed) == 1 { Precision::Bf16 } else { Precision::F32 }
-}
 
 /// What activations between layers are stored as on the CPU.
 pub fn activation_type() -> DType {

@@ -11,8 +11,9 @@ use super::Args;
 use super::metrics::Compat;
 use crate::failure::Failure;
 
-const REMEDY: &str = "give a file of a known network's weights (safetensors or PyTorch's .pth; docs/metrics.md lists them), \
-                      or train a classifier on labelled pictures: shenbi data classifier";
+const REMEDY: &str = "give a file of a known network's weights (safetensors or PyTorch's), a network's name, or a classifier of \
+                      labelled pictures (shenbi data classifier); docs/squeezenet1_0.py writes the smallest, squeezenet1_0; \
+                      docs/metrics.md says which there are";
 
 /// Refuses what cannot be measured, before a picture is read.
 pub fn check_network(args: &Args) -> Result<&str, Failure> {

@@ -4,7 +4,7 @@
 use shenbi_data::{DataError, Picture};
 use shenbi_metrics::Moments;
 use shenbi_metrics::reference::SetHash;
-use shenbi_nn::kernels::{Precision, precision, set_precision};
+use shenbi_nn::kernels::in_f32;
 
 use super::network::Network;
 use super::sets::Set;
@@ -117,13 +117,4 @@ impl Side {
             "--metrics intra: the pictures of both sides need classes (folders a class, or a model of classes)",
         ))
     }
-}
-
-/// Runs `work` with networks at f32, whatever precision is in force.
-fn in_f32<T>(work: impl FnOnce() -> T) -> T {
-    let before = precision();
-    set_precision(Precision::F32);
-    let result = work();
-    set_precision(before);
-    result
 }
