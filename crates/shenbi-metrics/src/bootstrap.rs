@@ -3,7 +3,7 @@
 //! The pictures are drawn again and again with replacement, as many as there are, and the score is made of each draw.
 //! Scores that depend on the number of different pictures (the Fréchet distance, the Inception score) are shifted by
 //! drawing some twice; so the interval is the middle 95% of the draws, moved so that their mean lies on the score. It holds
-//! what chance does, not the bias of few pictures ([`crate::frechet_infinity`] is for that). Only the pictures that are
+//! what chance does, not the bias of few pictures ([`frechet_infinity`](mod@crate::frechet_infinity) is for that). Only the pictures that are
 //! scored are drawn again: the reference is taken as given.
 
 use serde::Serialize;

@@ -8,7 +8,7 @@
 //! | [`mod@kid`] | the same by a kernel, without the bias of few pictures |
 //! | [`mod@prdc`] | precision, recall, density, coverage: is all of it real, is all that is real there |
 //! | [`resize`] | how pictures are brought to a network's size |
-//! | [`frechet_infinity`] | the Fréchet distance that infinitely many generated pictures would have |
+//! | [`mod@frechet_infinity`] | the Fréchet distance that infinitely many generated pictures would have |
 //! | [`mod@mmd`] | the distance by a Gaussian kernel: CMMD, on CLIP |
 //! | [`mod@inception_score`] | are pictures each of a clear class, and of all classes |
 //! | [`class_scores`] | the Fréchet distance class by class; what a classifier learns from generated pictures |
@@ -17,7 +17,7 @@
 //! | [`features`] | the pretrained networks behind all these |
 //! | [`classifier`] | one that is trained on a labelled data set, where there is none |
 //! | [`bootstrap`](mod@bootstrap) | how far a score would be from itself on other pictures |
-//! | [`reference`], [`npy`] | statistics of a reference, kept in a file |
+//! | [`mod@reference`], [`npy`] | statistics of a reference, kept in a file |
 //! | [`mod@r_precision`] | is a picture's own caption the best among 100 |
 //! | [`text`] | texts: likelihoods, BLEU and self-BLEU, distinct-n, copied n-grams, the reverse score |
 //! | [`contrast`] | the picture and text encoder behind it, trained on real pictures and captions |
