@@ -17,6 +17,7 @@ HERE = pathlib.Path(__file__).parent
 BINARY = HERE.parent / "target" / "release" / "shenbi-bench"
 PROGRAM = HERE.parent / "target" / "release" / "shenbi"
 BATCH = 32
+WORKLOADS = ["dcgan-64", "brush-64", "dfgan-64", "r3gan-64"]
 # glibc's allocator returns memory to the system after each step by default: that costs PyTorch 15 to 20%.
 TUNED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(4 << 30), "MALLOC_TOP_PAD_": str(512 << 20)}
 # Instruction sets without AMX, named for both sides.
@@ -120,11 +121,11 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7, help="repetitions that the median is taken of")
     parser.add_argument("--compile", action="store_true", help="also torch.compile: it needs a C++ compiler and minutes")
-    parser.add_argument("--workload", choices=["dcgan-64", "brush-64"], action="append")
+    parser.add_argument("--workload", choices=WORKLOADS, action="append")
     args = parser.parse_args()
     peak = json.loads(subprocess.run([BINARY, "peak"], check=True, capture_output=True, text=True).stdout)
     print(f"One large matrix product here: f32 {peak['f32_gflops']} GFLOP/s, bf16 {peak['bf16_gflops']} GFLOP/s.")
-    for workload in args.workload or ["dcgan-64", "brush-64"]:
+    for workload in args.workload or WORKLOADS:
         compare(workload, args)
     first_picture(args.rounds)
 

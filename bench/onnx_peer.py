@@ -9,7 +9,7 @@ import time
 import onnxruntime
 import torch
 
-from peer import WORKLOADS
+from workloads import WORKLOADS
 
 
 def main():
@@ -17,7 +17,7 @@ def main():
     model = WORKLOADS[workload](torch.float32, False)
     model.g.eval()
     module = model.g
-    if workload == "brush-64":
+    if hasattr(model, "text"):
 
         class Painter(torch.nn.Module):
             def __init__(self):
@@ -25,7 +25,7 @@ def main():
                 self.g, self.text = model.g, model.text
 
             def forward(self, noise, ids):
-                return self.g(noise, self.text(ids))
+                return model.paint(noise, ids)
 
         module = Painter().eval()
     sessions = {}

@@ -5,9 +5,9 @@
 //! `{"seconds": .., "peak_mb": ..}`. `shenbi-bench peak` prints what the machine can do at most.
 #![allow(clippy::print_stdout)]
 
-mod brush;
 mod dcgan;
 mod peak;
+mod recipe;
 
 use std::io::BufRead;
 use std::time::Instant;
@@ -35,7 +35,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let [workload, precision, threads] = &args[..] else {
-        return Err("usage: shenbi-bench dcgan-64|brush-64 f32|bf16 THREADS, or shenbi-bench peak".into());
+        return Err(
+            "usage: shenbi-bench dcgan-64|brush-64|dfgan-64|r3gan-64 f32|bf16 THREADS, or shenbi-bench peak".into()
+        );
     };
     rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).stack_size(8 << 20).build_global()?;
     // On one of the pool's threads, as the program runs its commands.
@@ -47,8 +49,10 @@ fn serve(workload: &str, precision: &str) -> Result<(), Box<dyn std::error::Erro
     set_precision(chosen);
     let mut model: Box<dyn Workload> = match workload {
         "dcgan-64" => Box::new(dcgan::Dcgan::new()?),
-        "brush-64" => Box::new(brush::Brush::new(precision)?),
-        other => return Err(format!("unknown workload {other}: dcgan-64 or brush-64").into()),
+        "brush-64" => Box::new(recipe::Trained::new("brush", precision, &["model=small"])?),
+        "dfgan-64" => Box::new(recipe::Trained::new("dfgan", precision, &[])?),
+        "r3gan-64" => Box::new(recipe::Trained::new("r3gan", precision, &[])?),
+        other => return Err(format!("unknown workload {other}: dcgan-64, brush-64, dfgan-64 or r3gan-64").into()),
     };
     println!("{{\"name\": \"shenbi {precision}\", \"about\": \"{}\"}}", shenbi_kernels::describe());
     for line in std::io::stdin().lock().lines() {

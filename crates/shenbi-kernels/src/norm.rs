@@ -1,4 +1,5 @@
-//! Batch, instance and group normalisation fused with scale, shift and activation, forward and backward, channels-last.
+//! Batch, instance and group normalisation, or none, fused with scale, shift and activation, forward and backward,
+//! channels-last.
 //!
 //! Pictures are taken in pieces whose sums, f32, are combined in f64 in an order that depends on the shape alone.
 #![allow(unsafe_code)]
@@ -21,6 +22,9 @@ pub enum Over {
     /// So many groups of channels of each picture (group normalisation; Wu & He, 2018). As many groups as channels make
     /// it instance normalisation (Ulyanov et al., 2016).
     Groups(usize),
+    /// None do: x is scaled and shifted as it is (DF-GAN's affine transformation, 2008.05865). Statistics are then 0 and 1,
+    /// and `eps` is ignored.
+    Nothing,
 }
 
 /// A normalisation, plain or conditional (de Vries et al., 2017).
@@ -89,7 +93,7 @@ impl Norm {
     /// How many means there are.
     fn sets(&self) -> usize {
         match self.over {
-            Over::Batch => self.channels,
+            Over::Batch | Over::Nothing => self.channels,
             Over::Groups(groups) => self.batch * groups,
         }
     }
@@ -98,7 +102,7 @@ impl Norm {
     #[inline(always)]
     fn set(&self, n: usize, c: usize) -> usize {
         match self.over {
-            Over::Batch => c,
+            Over::Batch | Over::Nothing => c,
             Over::Groups(groups) => n * groups + c / (self.channels / groups),
         }
     }
@@ -128,8 +132,8 @@ impl Norm {
 
     /// Scale and shift of the channels, `y = x * scale + shift`: `[2, channels]` for each picture, or for all.
     fn affine(&self, stats: &NormStats, gamma: Option<&[f32]>, beta: Option<&[f32]>) -> Vec<f32> {
-        let rstd: Vec<f32> = stats.variance.iter().map(|&v| inverse_std(v, self.eps)).collect();
-        let pictures = if self.per_sample || self.over != Over::Batch { self.batch } else { 1 };
+        let rstd: Vec<f32> = stats.variance.iter().map(|&v| self.inverse_std(v)).collect();
+        let pictures = if self.per_sample || matches!(self.over, Over::Groups(_)) { self.batch } else { 1 };
         let mut out = vec![0.0; pictures * 2 * self.channels];
         for (n, out) in out.chunks_exact_mut(2 * self.channels).enumerate() {
             let (scale, shift) = out.split_at_mut(self.channels);
@@ -142,6 +146,11 @@ impl Norm {
         out
     }
 
+    #[inline(always)]
+    fn inverse_std(&self, variance: f32) -> f32 {
+        if self.over == Over::Nothing { 1.0 } else { (1.0 / (f64::from(variance) + f64::from(self.eps)).sqrt()) as f32 }
+    }
+
     /// Picture `n`'s part of [`Self::affine`].
     #[inline(always)]
     fn affine_of<'a>(&self, affine: &'a [f32], n: usize) -> (&'a [f32], &'a [f32]) {
@@ -149,11 +158,6 @@ impl Norm {
         let at = if affine.len() == each { 0 } else { n * each };
         affine[at..at + each].split_at(self.channels)
     }
-}
-
-#[inline(always)]
-fn inverse_std(variance: f32, eps: f32) -> f32 {
-    (1.0 / (f64::from(variance) + f64::from(eps)).sqrt()) as f32
 }
 
 /// `y = act((x - mean) / sqrt(variance + eps) * gamma + beta)` with `x`'s own statistics, which are returned.
@@ -244,7 +248,7 @@ pub fn norm_backward<E: Element>(
     });
 
     // Per set: the means of gamma dz and gamma dz (x - mean); per channel (and picture): the gradients.
-    let rstd: Vec<f64> = stats.variance.iter().map(|&v| f64::from(inverse_std(v, g.eps))).collect();
+    let rstd: Vec<f64> = stats.variance.iter().map(|&v| f64::from(g.inverse_std(v))).collect();
     let mut means = vec![(0.0f64, 0.0f64); g.sets()];
     let mut channel = vec![(0.0f64, 0.0f64); if g.per_sample { g.batch * g.channels } else { g.channels }];
     for (i, sums) in sums.as_f32_mut().chunks_exact(2 * g.channels).take(g.pieces()).enumerate() {
@@ -266,6 +270,9 @@ pub fn norm_backward<E: Element>(
     for (to, from) in out.dbeta.iter_mut().flat_map(|v| v.iter_mut()).zip(&channel) {
         *to = from.1 as f32;
     }
+    if g.over == Over::Nothing {
+        means.fill((0.0, 0.0)); // nothing was subtracted
+    }
     let means: Vec<_> = means.iter().map(|&(sum, dot)| ((sum / g.count()) as f32, (dot / g.count()) as f32)).collect();
     let dx = SharedMut::new(out.dx);
     g.for_pieces(|i| {
@@ -279,6 +286,9 @@ pub fn norm_backward<E: Element>(
 
 /// Mean and variance of each set.
 fn measure<E: Element>(g: &Norm, isa: Isa, x: &[E]) -> NormStats {
+    if g.over == Over::Nothing {
+        return NormStats { mean: vec![0.0; g.channels], variance: vec![1.0; g.channels] };
+    }
     let mut moments = scratch::take(Slot::Accumulators, g.pieces() * 2 * g.channels);
     let shared = SharedMut::new(moments.as_f32_mut());
     g.for_pieces(|i| {

@@ -64,7 +64,7 @@ fn reference(g: &Norm, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f32]) -> Re
     };
     // The values of each set: picture, channel, place.
     let set = |n: usize, c: usize| match g.over {
-        Over::Batch => c,
+        Over::Batch | Over::Nothing => c,
         Over::Groups(groups) => n * groups + c * groups / g.channels,
     };
     let mut sets = std::collections::BTreeMap::<_, Vec<_>>::new();
@@ -77,7 +77,8 @@ fn reference(g: &Norm, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f32]) -> Re
         let count = indices.len() as f64;
         let mean = indices.iter().map(|&(_, _, i)| f64::from(x[i])).sum::<f64>() / count;
         let var = indices.iter().map(|&(_, _, i)| (f64::from(x[i]) - mean).powi(2)).sum::<f64>() / count;
-        let rstd = 1.0 / (var + f64::from(g.eps)).sqrt();
+        let plain = g.over == Over::Nothing;
+        let (mean, rstd) = if plain { (0.0, 1.0) } else { (mean, 1.0 / (var + f64::from(g.eps)).sqrt()) };
         let at = |n: usize, c: usize| if g.per_sample { n * g.channels + c } else { c };
         let (mut s, mut q) = (0.0, 0.0);
         let mut parts = vec![];
@@ -95,7 +96,7 @@ fn reference(g: &Norm, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f32]) -> Re
             parts.push((i, scaled, hat));
         }
         for (i, scaled, hat) in parts {
-            r.dx[i] = rstd * (scaled - s / count - hat * q / count);
+            r.dx[i] = if plain { scaled } else { rstd * (scaled - s / count - hat * q / count) };
         }
     }
     r
@@ -143,13 +144,13 @@ proptest! {
     fn norms(
         batch in 1usize..6,
         width in 1usize..20,
-        groups in 0usize..5,
+        groups in 0usize..6,
         plane in 2usize..70,
         per_sample: bool,
         a in 0usize..3,
     ) {
-        let over = if groups == 0 { Over::Batch } else { Over::Groups(groups) };
-        let (channels, activation) = (width * groups.max(1), ACTIVATIONS[a]);
+        let over = [Over::Batch, Over::Nothing].get(groups).copied().unwrap_or(Over::Groups(groups - 1));
+        let (channels, activation) = (width * groups.saturating_sub(1).max(1), ACTIVATIONS[a]);
         let g = Norm { batch, channels, plane, over, per_sample, eps: 1e-5, activation };
         check_norm(&g, 0.5);
     }
@@ -166,7 +167,7 @@ fn norms_of_large_planes_far_from_zero() {
         eps: 1e-5,
         activation: Activation::None,
     };
-    [Over::Batch, Over::Groups(2), Over::Groups(4)]
+    [Over::Batch, Over::Groups(2), Over::Groups(4), Over::Nothing]
         .into_iter()
         .for_each(|over| check_norm(&Norm { over, ..batch }, 30.0));
     let g = batch;

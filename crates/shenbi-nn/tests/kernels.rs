@@ -115,6 +115,16 @@ fn batch_norms_agree() {
 }
 
 #[test]
+fn scales_and_shifts_agree() {
+    let inputs = [random("x", [4, 6, 5, 3]), random("gamma", [4, 6, 1, 1]), random("beta", [4, 6, 1, 1])];
+    let by_hand = |i: &[Tensor<4>; 3]| activation::leaky_relu(i[0].clone() * i[1].clone() + i[2].clone(), 0.2);
+    let ours = |i: &[Tensor<4>; 3]| {
+        ops::scale_shift(i[0].clone(), i[1].clone().reshape([4, 6]), i[2].clone().reshape([4, 6]), 0.2)
+    };
+    agree("scale and shift", inputs, ours, by_hand, 5e-5);
+}
+
+#[test]
 fn groups_and_missing_biases_agree() {
     let inputs = [random("x", [2, 6, 7, 5]), random("w", [9, 2, 3, 3])];
     let stride = Stride { stride: 2, padding: 1, groups: 3 };

@@ -38,10 +38,7 @@ impl Block {
         let last = self.convs.len().saturating_sub(1);
         let convs = self.convs.iter().enumerate();
         let y = convs.fold(x.clone(), |y, (i, conv)| conv.forward_leaky(y, if i == last { 1.0 } else { 0.0 }));
-        let x = match &self.change {
-            Some(change) => change.forward(x),
-            None => x.cast(y.dtype()),
-        };
+        let x = self.change.as_ref().map_or(x.clone(), |change| change.forward(x));
         ops::relu(ops::add(x, y))
     }
 }

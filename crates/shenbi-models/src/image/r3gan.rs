@@ -194,20 +194,7 @@ fn linear(inputs: usize, outputs: usize, gain: f32, init: &mut Init) -> Linear {
     Linear::without_bias(inputs, outputs, gain * FRAC_1_SQRT_2, init)
 }
 
-// Between layers pictures are `[b, h, w, c]` here, which is how the kernels' `[b, c, h, w]` lie in memory: sums of two, and
-// of their gradients, are then one pass from end to end.
-
-/// `[b, c, h, w]` to `[b, h, w, c]`.
-fn pixels(x: Tensor<4>) -> Tensor<4> {
-    x.permute([0, 2, 3, 1])
-}
-
-/// `[b, h, w, c]` to `[b, c, h, w]`.
-fn planes(x: Tensor<4>) -> Tensor<4> {
-    x.permute([0, 3, 1, 2])
-}
-
-/// An inverted bottleneck beside the identity. Each function takes and returns `[b, h, w, width]`.
+/// An inverted bottleneck beside the identity. Each function takes and returns `[b, width, h, w]`.
 #[derive(Module, Debug)]
 pub struct Block {
     /// 1x1, width to expansion · width.
@@ -226,21 +213,18 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = self.expand.forward_leaky(planes(x.clone()), SLOPE); // [b, inner, h, w]
-        add(x, self.shrink.forward(self.mix.forward_leaky(y, SLOPE)))
+        let [x, y] = ops::twice(x);
+        let y = self.expand.forward_leaky(y, SLOPE); // [b, inner, h, w]
+        ops::add(x, self.shrink.forward(self.mix.forward_leaky(y, SLOPE)))
     }
 
     fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let (y, dy) = self.expand.forward_tangent(planes(x.clone()), planes(dx.clone()), SLOPE);
+        let ([x, y], [dx, dy]) = (ops::twice(x), ops::twice(dx));
+        let (y, dy) = self.expand.forward_tangent(y, dy, SLOPE);
         let (y, dy) = self.mix.forward_tangent(y, dy, SLOPE);
         let (y, dy) = self.shrink.forward_tangent(y, dy, 1.0);
-        (add(x, y), add(dx, dy))
+        (ops::add(x, y), ops::add(dx, dy))
     }
-}
-
-/// x + y in y's type, which is that of activations. x: `[b, h, w, c]`, y: `[b, c, h, w]`.
-fn add(x: Tensor<4>, y: Tensor<4>) -> Tensor<4> {
-    x.cast(y.dtype()) + pixels(y)
 }
 
 /// The layers at one size.
@@ -317,14 +301,14 @@ impl Generator {
         };
         let factors = self.first.forward(z); // [b, c]
         let [b, c] = factors.dims();
-        let mut x = (factors.reshape([b, 1, c]) * grid(&self.maps)).reshape([b, GRID, GRID, c]);
+        let mut x = (factors.reshape([b, 1, c]) * grid(&self.maps)).reshape([b, GRID, GRID, c]).permute([0, 3, 1, 2]);
         for (i, stage) in self.stages.iter().enumerate() {
             if i > 0 {
-                x = pixels(ops::upsample(stage.change(planes(x)), Filter::Binomial));
+                x = ops::upsample(stage.change(x), Filter::Binomial);
             }
-            x = stage.blocks.iter().fold(x, |x, block| block.forward(x)); // [b, h, w, c]
+            x = stage.blocks.iter().fold(x, |x, block| block.forward(x)); // [b, c, h, w]
         }
-        ops::to_f32(self.picture.forward(planes(x)))
+        ops::to_f32(self.picture.forward(x))
     }
 
     /// The weights between the noise and the factors of the maps, `[c, noise]`.
@@ -383,12 +367,12 @@ impl Discriminator {
     /// # Shapes
     /// x: `[b, channels, size, size]`, returns `[b, c]` for c channels at 4x4, f32.
     pub fn features(&self, x: Tensor<4>) -> Tensor<2> {
-        let mut x = pixels(self.extract.forward(x));
+        let mut x = self.extract.forward(x);
         for (i, stage) in self.stages.iter().enumerate() {
             if i > 0 {
-                x = pixels(stage.change(ops::downsample(planes(x), Filter::Binomial)));
+                x = stage.change(ops::downsample(x, Filter::Binomial));
             }
-            x = stage.blocks.iter().fold(x, |x, block| block.forward(x)); // [b, h, w, c]
+            x = stage.blocks.iter().fold(x, |x, block| block.forward(x)); // [b, c, h, w]
         }
         self.weigh(x)
     }
@@ -406,12 +390,11 @@ impl Discriminator {
 
     /// The logit and its derivative along `dx`, `[b]` each. Shapes and panics as [`Self::forward`], and dx as x.
     pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>, class: Option<Tensor<2>>) -> (Tensor<1>, Tensor<1>) {
-        let (x, dx) = self.extract.forward_tangent(x, dx, 1.0);
-        let (mut x, mut dx) = (pixels(x), pixels(dx));
+        let (mut x, mut dx) = self.extract.forward_tangent(x, dx, 1.0);
         for (i, stage) in self.stages.iter().enumerate() {
             if i > 0 {
                 // Linear: its own tangent.
-                let down = |x| pixels(stage.change(ops::downsample(planes(x), Filter::Binomial)));
+                let down = |x| stage.change(ops::downsample(x, Filter::Binomial));
                 (x, dx) = (down(x), down(dx));
             }
             (x, dx) = stage.blocks.iter().fold((x, dx), |(x, dx), block| block.forward_tangent(x, dx));
@@ -421,10 +404,11 @@ impl Discriminator {
         (project(y, class.clone()), project(dy, class))
     }
 
-    /// The depthwise 4x4 convolution of `[b, 4, 4, c]`: `[b, c]`, f32.
+    /// The depthwise 4x4 convolution of `[b, c, 4, 4]`: `[b, c]`, f32.
     fn weigh(&self, x: Tensor<4>) -> Tensor<2> {
-        let [b, h, w, c] = x.dims();
-        (ops::to_f32(x).reshape([b, h * w, c]) * grid(&self.maps)).sum_dim(1).reshape([b, c])
+        let [b, c, h, w] = x.dims();
+        let x = ops::to_f32(x.permute([0, 2, 3, 1]));
+        (x.reshape([b, h * w, c]) * grid(&self.maps)).sum_dim(1).reshape([b, c])
     }
 }
 

@@ -190,7 +190,8 @@ impl UpBlock {
 
     /// x: `[b, ci, h, w]`, returns `[b, co, 2 h, 2 w]`.
     fn forward(&self, x: Tensor<4>, class: &Option<Tensor<2>>, mode: &mut NormMode) -> Tensor<4> {
-        let h = self.norm1.forward_relu(x.clone(), class, mode);
+        let [x, h] = ops::twice(x);
+        let h = self.norm1.forward_relu(h, class, mode);
         let h = self.conv1.forward(ops::upsample(h, Filter::Box));
         let h = self.conv2.forward(self.norm2.forward_relu(h, class, mode));
         ops::add(h, ops::upsample(self.skip.forward(x), Filter::Box))
@@ -291,7 +292,8 @@ impl DownBlock {
 
     /// x: `[b, ci, h, w]`, returns `[b, co, h / 2, w / 2]`, or at the same size.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let h = if self.first { x.clone() } else { ops::relu(x.clone()) };
+        let [x, h] = ops::twice(x);
+        let h = if self.first { h } else { ops::relu(h) };
         let h = self.conv2.forward_leaky(self.conv1.forward_leaky(h, 0.0), 1.0);
         match &self.skip {
             Some(skip) => {
@@ -303,7 +305,8 @@ impl DownBlock {
     }
 
     fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let (h, dh) = if self.first { (x.clone(), dx.clone()) } else { relu_tangent(x.clone(), dx.clone()) };
+        let ([x, h], [dx, dh]) = (ops::twice(x), ops::twice(dx));
+        let (h, dh) = if self.first { (h, dh) } else { relu_tangent(h, dh) };
         let (h, dh) = self.conv1.forward_tangent(h, dh, 0.0);
         let (h, dh) = self.conv2.forward_tangent(h, dh, 1.0);
         match &self.skip {

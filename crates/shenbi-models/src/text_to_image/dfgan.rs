@@ -163,12 +163,9 @@ impl Affine {
         Self { gamma: Reader::new(cond, channels, 1.0, init), beta: Reader::new(cond, channels, 0.0, init) }
     }
 
-    /// With the LeakyReLU that follows. x: `[b, h, w, c]`, cond: `[b, noise + sentence]`.
+    /// With the LeakyReLU that follows. x: `[b, c, h, w]`, cond: `[b, noise + sentence]`.
     fn forward(&self, x: Tensor<4>, cond: Tensor<2>) -> Tensor<4> {
-        let [b, _, _, c] = x.dims();
-        let gamma = self.gamma.forward(cond.clone()).reshape([b, 1, 1, c]);
-        let beta = self.beta.forward(cond).reshape([b, 1, 1, c]);
-        ops::leaky_relu(x * gamma + beta, SLOPE)
+        ops::scale_shift(x, self.gamma.forward(cond.clone()), self.beta.forward(cond), SLOPE)
     }
 }
 
@@ -188,18 +185,8 @@ impl Fusion {
 
     /// x: `[b, c, h, w]`, cond: `[b, noise + sentence]`.
     fn forward(&self, x: Tensor<4>, cond: Tensor<2>) -> Tensor<4> {
-        let x = self.affine0.forward(channels_last(x), cond.clone());
-        channels_first(self.affine1.forward(x, cond))
+        self.affine1.forward(self.affine0.forward(x, cond.clone()), cond)
     }
-}
-
-/// `[b, c, h, w]` to `[b, h, w, c]`, f32: as activations lie on the CPU, and so the order in which arithmetic is fast.
-fn channels_last(x: Tensor<4>) -> Tensor<4> {
-    ops::to_f32(x.permute([0, 2, 3, 1]))
-}
-
-fn channels_first(x: Tensor<4>) -> Tensor<4> {
-    x.permute([0, 3, 1, 2])
 }
 
 fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize, padding: usize, init: &mut Init) -> Conv2d {
@@ -237,13 +224,14 @@ impl UpBlock {
         }
     }
 
-    /// x: `[b, ci, h, w]`, cond: `[b, noise + sentence]`, returns `[b, co, 2 h, 2 w]`, f32.
+    /// x: `[b, ci, h, w]`, cond: `[b, noise + sentence]`, returns `[b, co, 2 h, 2 w]`.
     fn forward(&self, x: Tensor<4>, cond: Tensor<2>) -> Tensor<4> {
-        let h = self.fusion1.forward(x.clone(), cond.clone());
+        let [x, h] = ops::twice(x);
+        let h = self.fusion1.forward(h, cond.clone());
         let h = self.conv1.forward(ops::upsample(h, Filter::Box));
         let h = self.conv2.forward(self.fusion2.forward(h, cond));
         let x = self.shortcut.iter().fold(x, |x, shortcut| shortcut.forward(x));
-        channels_first(channels_last(ops::upsample(x, Filter::Box)) + channels_last(h))
+        ops::add(ops::upsample(x, Filter::Box), h)
     }
 }
 
@@ -307,15 +295,17 @@ impl DownBlock {
         }
     }
 
-    /// x: `[b, ci, h, w]`, returns `[b, co, h / 2, w / 2]`, f32.
+    /// x: `[b, ci, h, w]`, returns `[b, co, h / 2, w / 2]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let h = self.conv2.forward_leaky(self.conv1.forward_leaky(x.clone(), SLOPE), SLOPE);
+        let [x, h] = ops::twice(x);
+        let h = self.conv2.forward_leaky(self.conv1.forward_leaky(h, SLOPE), SLOPE);
         let x = ops::downsample(x, Filter::Box);
         self.join(self.shortcut.iter().fold(x, |x, shortcut| shortcut.forward(x)), h)
     }
 
     fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let (h, dh) = self.conv1.forward_tangent(x.clone(), dx.clone(), SLOPE);
+        let ([x, h], [dx, dh]) = (ops::twice(x), ops::twice(dx));
+        let (h, dh) = self.conv1.forward_tangent(h, dh, SLOPE);
         let (h, dh) = self.conv2.forward_tangent(h, dh, SLOPE);
         let halves = (ops::downsample(x, Filter::Box), ops::downsample(dx, Filter::Box));
         let (x, dx) = self.shortcut.iter().fold(halves, |(x, dx), shortcut| linear_tangent(shortcut, x, dx));
@@ -324,7 +314,10 @@ impl DownBlock {
 
     /// x + γ h
     fn join(&self, x: Tensor<4>, h: Tensor<4>) -> Tensor<4> {
-        channels_first(channels_last(x) + channels_last(h) * self.gamma.val().reshape([1, 1, 1, 1]))
+        let [_, c, _, _] = x.dims();
+        let gamma = self.gamma.val();
+        let zeros = Tensor::zeros([c], &gamma.device().without_autodiff());
+        ops::add(x, ops::scale_shift(h, gamma.expand([c]), zeros, 1.0))
     }
 }
 
@@ -365,7 +358,7 @@ impl Discriminator {
     /// # Shapes
     /// x: `[b, channels, size, size]`, returns `[b, c, 4, 4]`, f32.
     pub fn features(&self, x: Tensor<4>) -> Tensor<4> {
-        self.blocks.iter().fold(self.start.forward(x), |x, block| block.forward(x))
+        f32_pixels(self.blocks.iter().fold(self.start.forward(x), |x, block| block.forward(x)))
     }
 
     /// Features under a sentence.
@@ -392,11 +385,17 @@ impl Discriminator {
         let [b, _, _, _] = x.dims();
         let start = linear_tangent(&self.start, x, dx);
         let (x, dx) = self.blocks.iter().fold(start, |(x, dx), block| block.forward_tangent(x, dx));
+        let (x, dx) = (f32_pixels(x), f32_pixels(dx));
         let (x, dx) = (with_sentence(x, sentence), with_sentence(dx, dsentence));
         let (x, dx) = self.joint.forward_tangent(x, dx, SLOPE);
         let (y, dy) = linear_tangent(&self.answer, x, dx);
         (ops::to_f32(y.reshape([b])), ops::to_f32(dy.reshape([b])))
     }
+}
+
+/// In f32, and channels-last in memory still.
+fn f32_pixels(x: Tensor<4>) -> Tensor<4> {
+    ops::to_f32(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
 }
 
 /// The sentence at every pixel, after the features. x: `[b, c, h, w]`, sentence: `[b, n]`, returns `[b, c + n, h, w]`.

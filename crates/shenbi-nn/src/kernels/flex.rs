@@ -441,9 +441,16 @@ fn transposed(
 
 fn norm_geometry(x: &FlexTensor, gamma: &FlexTensor, how: Normalize) -> kernels::Norm {
     let [batch, channels, h, w] = x.shape().dims();
-    let over = if how.groups == 0 { kernels::Over::Batch } else { kernels::Over::Groups(how.groups) };
     let per_sample = gamma.shape().num_dims() == 2;
-    kernels::Norm { batch, channels, plane: h * w, over, per_sample, eps: how.eps, activation: activation(how.slope) }
+    kernels::Norm {
+        batch,
+        channels,
+        plane: h * w,
+        over: how.over,
+        per_sample,
+        eps: how.eps,
+        activation: activation(how.slope),
+    }
 }
 
 fn stats_of(stats: &FlexTensor) -> kernels::NormStats {

@@ -19,7 +19,7 @@ use shenbi_kernels as kernels;
 
 /// Numbers inside networks on the CPU: f32, or bf16 operands and activations with f32 sums.
 pub use kernels::{
-    AdamStep, Filter, Head, KernelError, MaxPool, Precision, active_isa, auto_precision, describe, nll, sample,
+    AdamStep, Filter, Head, KernelError, MaxPool, Over, Precision, active_isa, auto_precision, describe, nll, sample,
 };
 
 mod precision;
@@ -65,8 +65,8 @@ pub struct After {
 /// How a normalisation is done.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalize {
-    /// Groups of channels of each picture that share statistics; 0 for those of each channel over the batch.
-    pub groups: usize,
+    /// Whose values share statistics.
+    pub over: Over,
     /// Added to the variance.
     pub eps: f32,
     /// Of the LeakyReLU that follows; 1 for none.

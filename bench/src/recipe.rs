@@ -1,4 +1,4 @@
-//! `brush` at 64x64, size `small`: the step that `shenbi train` takes, sentence encoder and lazy penalties included.
+//! Networks of a recipe: the step that `shenbi train` takes, everything included but for loading.
 
 use std::sync::Arc;
 
@@ -14,18 +14,17 @@ use shenbi_train::trainer::{Phase, Trainer};
 use crate::{BATCH, Workload};
 
 /// A trainer, and one batch that it sees again and again: loading is not measured.
-pub struct Brush {
+pub struct Trained {
     trainer: Box<dyn Trainer>,
     batch: Batch,
 }
 
-impl Brush {
-    /// Untrained networks.
-    pub fn new(precision: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut recipe = Recipe::default();
-        for setting in
-            ["height=64", "width=64", "model=small", &format!("batch={BATCH}"), &format!("precision={precision}")]
-        {
+impl Trained {
+    /// Untrained networks of this recipe for pictures of 64x64.
+    pub fn new(recipe: &str, precision: &str, settings: &[&str]) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut recipe = Recipe::named(recipe)?;
+        let (batch, precision) = (format!("batch={BATCH}"), format!("precision={precision}"));
+        for setting in ["height=64", "width=64", &batch, &precision].iter().chain(settings) {
             recipe.set_text(setting)?;
         }
         let options = ScenesOptions { size: [64, 64], level: Level::One, seed: 1, split: Split::Train };
@@ -37,7 +36,7 @@ impl Brush {
     }
 }
 
-impl Workload for Brush {
+impl Workload for Trained {
     fn train(&mut self) {
         if let Err(error) = self.trainer.step(&self.batch, Phase::Gan, 0.5) {
             panic!("{error}");
@@ -45,10 +44,15 @@ impl Workload for Brush {
     }
 
     fn paint(&self, pictures: usize) {
-        let Model::Painter(painter) = self.trainer.model() else { unreachable!("brush paints sentences") };
-        let prompts: Vec<&str> = self.batch.captions.iter().take(pictures).map(|c| c[0].as_str()).collect();
-        let noise = vec![0.5; pictures * painter.config.network.noise()];
-        match painter.paint(&prompts, noise) {
+        let painted = match self.trainer.model() {
+            Model::Painter(painter) => {
+                let prompts: Vec<&str> = self.batch.captions.iter().take(pictures).map(|c| c[0].as_str()).collect();
+                painter.paint(&prompts, vec![0.5; pictures * painter.config.network.noise()])
+            }
+            Model::Image(model) => Ok(model.paint(vec![0.5; pictures * model.config.network.noise()], &[])),
+            Model::Text(_) => unreachable!("these recipes make pictures"),
+        };
+        match painted {
             Ok(painted) => drop(std::hint::black_box(painted.into_data())),
             Err(error) => panic!("{error}"),
         }
