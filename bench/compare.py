@@ -42,10 +42,13 @@ class Side:
             raise RuntimeError("a worker ended: " + " ".join(map(str, self.process.args)))
         return json.loads(line)
 
-    def run(self, job, repetitions):
-        self.process.stdin.write(f"{job} {repetitions}\n")
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        answer = self.answer()
+        return self.answer()
+
+    def run(self, job, repetitions):
+        answer = self.ask(f"{job} {repetitions}")
         self.peak = max(self.peak, answer["peak_mb"])
         return answer["seconds"] / repetitions
 
@@ -64,38 +67,48 @@ def measure(sides, job, repetitions, rounds):
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def table(title, medians, pictures, peaks=None):
+def table(title, medians, pictures, work=None, memory=None):
+    """work: floating-point operations of one repetition, and how many a second the machine does at each precision."""
     ours = {name: t for name, t in medians.items() if name.startswith("shenbi")}
     best_peer = min((t for name, t in medians.items() if name not in ours), default=None)
     print(f"\n**{title}**\n")
-    print("| | ms | images/s | against the best peer |" + (" peak MB |" if peaks else ""))
-    print("|---|---|---|---|" + ("---|" if peaks else ""))
+    head = ["", "ms", "images/s", "against the best peer", *(["of the peak"] if work else []), *(["MB"] if memory else [])]
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for name, t in sorted(medians.items(), key=lambda item: item[1]):
         ratio = f"{best_peer / t:.2f}x" if best_peer else "-"
-        row = f"| {name} | {t * 1e3:.1f} | {pictures / t:.0f} | {ratio} |"
-        print(row + (f" {peaks[name]} |" if peaks else ""), flush=True)
+        row = [name, f"{t * 1e3:.1f}", f"{pictures / t:.0f}", ratio]
+        if work:
+            flops, speeds = work
+            row.append(f"{flops / t / speeds['bf16' if 'bf16' in name else 'f32']:.0%}")
+        row += [str(memory[name])] if memory else []
+        print("| " + " | ".join(row) + " |", flush=True)
 
 
-def compare(workload, args):
+def compare(workload, args, speeds):
     threads = str(args.threads)
     variants = ["f32", "f32-last", "bf16", "bf16-last"]
     if args.compile:
         variants += ["f32-last-compile", "bf16-last-compile"]
     peer = lambda v: [sys.executable, HERE / "peer.py", workload, v, threads]
     sides = [Side([BINARY, workload, p, threads]) for p in ("bf16", "f32")] + [Side(peer(v)) for v in variants]
-    steps = 16 if workload == "brush-64" else 8
+    steps = {"brush-64": 16, "dcgan-64": 8}.get(workload, 4)
+    counter = sides[2]
+    count = lambda job, repetitions: counter.ask(f"count {job} {repetitions}")["flops"] / repetitions
+    step = (count("train", 16), speeds)  # 16: as often as the rarest penalty comes
     medians = measure(sides, "train", steps, args.rounds)
-    table(f"{workload}: training step, batch {BATCH}", medians, BATCH, {side.name: side.peak for side in sides})
+    table(f"{workload}: training step, batch {BATCH}", medians, BATCH, step, {side.name: side.peak for side in sides})
     runtime = Side([sys.executable, HERE / "onnx_peer.py", workload, threads])
     for batch, repetitions in ((1, 20), (BATCH, 4)):
         title = f"{workload}: painting, batch {batch}"
-        table(title, measure([*sides, runtime], f"paint {batch}", repetitions, args.rounds), batch)
+        job = f"paint {batch}"
+        table(title, measure([*sides, runtime], job, repetitions, args.rounds), batch, (count(job, 1), speeds))
     for side in [*sides, runtime]:
         side.close()
     for isa, (ours, theirs) in FORCED.items():
         sides = [Side([BINARY, workload, "f32", threads], ours)]
         sides += [Side(peer(v), theirs) for v in ("f32", "f32-last")]
-        table(f"{workload}: training step, {isa} forced on all", measure(sides, "train", steps // 4, args.rounds), BATCH)
+        medians = measure(sides, "train", max(steps // 4, 2), args.rounds)
+        table(f"{workload}: training step, {isa} forced on all", medians, BATCH)
         for side in sides:
             side.close()
 
@@ -125,8 +138,9 @@ def main():
     args = parser.parse_args()
     peak = json.loads(subprocess.run([BINARY, "peak"], check=True, capture_output=True, text=True).stdout)
     print(f"One large matrix product here: f32 {peak['f32_gflops']} GFLOP/s, bf16 {peak['bf16_gflops']} GFLOP/s.")
+    speeds = {precision: peak[f"{precision}_gflops"] * 1e9 for precision in ("f32", "bf16")}
     for workload in args.workload or WORKLOADS:
-        compare(workload, args)
+        compare(workload, args, speeds)
     first_picture(args.rounds)
 
 
