@@ -63,7 +63,7 @@ impl RunFolder {
         let lock = lock(path)?;
         let filled = |name: &str| std::fs::read_dir(path.join(name)).is_ok_and(|mut entries| entries.next().is_some());
         let logged = std::fs::metadata(path.join(LOG)).is_ok_and(|metadata| metadata.len() > 0);
-        if path.join(CONFIG).exists() || logged || filled(CHECKPOINTS) {
+        if path.join(CONFIG).exists() || logged || filled(CHECKPOINTS) || filled(SAMPLES) {
             return Err(RunError::AlreadyARun(path.to_path_buf()));
         }
         for folder in [SAMPLES, CHECKPOINTS] {

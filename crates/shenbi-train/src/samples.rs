@@ -1,6 +1,6 @@
 //! Sample grids: the same prompts or classes with the same noise, again and again, so that a person sees what changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use shenbi_data::{DataError, Picture, convert, decode, rng, sheet};
 use shenbi_models::image::ImageModel;
@@ -10,6 +10,7 @@ use shenbi_nn::weights;
 
 use crate::atomic::write_atomic;
 use crate::error::RunError;
+use crate::session::Event;
 
 /// Pictures a prompt.
 const NOISES: usize = 4;
@@ -48,11 +49,25 @@ impl Samples {
         Self { prompts, seed }
     }
 
+    /// [`Self::write`], which a run survives: a failure is a warning. Returns the path of what was written.
+    pub(crate) fn show(&self, model: &Model, path: PathBuf, on_event: &mut dyn FnMut(Event<'_>)) -> Option<PathBuf> {
+        match self.write(model, &path) {
+            Ok(()) => {
+                on_event(Event::Sample(path.clone()));
+                Some(path)
+            }
+            Err(error) => {
+                on_event(Event::Warning(format!("no sample at {}: {error}", path.display())));
+                None
+            }
+        }
+    }
+
     /// Makes the grid with `model` and writes it to `path` as PNG; texts, as lines.
     ///
     /// # Errors
     /// A prompt cannot be encoded, or the file not be written.
-    pub fn write(&self, model: &Model, path: &Path) -> Result<(), SampleError> {
+    fn write(&self, model: &Model, path: &Path) -> Result<(), SampleError> {
         let grid = match model {
             Model::Painter(painter) => self.painted(painter)?,
             Model::Image(model) => self.grid(model),

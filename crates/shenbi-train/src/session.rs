@@ -29,7 +29,7 @@ use crate::embeddings::EmbeddingsError;
 use crate::error::RunError;
 use crate::guard::{Guard, Trouble};
 use crate::run_folder::RunFolder;
-use crate::samples::{SampleError, Samples};
+use crate::samples::Samples;
 use crate::scoring::Scoring;
 use crate::trainer::{Devices, Losses, Phase, Trainer};
 use crate::watch::{Meter, Watch};
@@ -165,16 +165,6 @@ impl From<EmbeddingsError> for TrainError {
     }
 }
 
-impl From<SampleError> for TrainError {
-    fn from(error: SampleError) -> Self {
-        match error {
-            SampleError::Paint(error) => Self::Defect(error.to_string()),
-            SampleError::Write(error) => Self::Data(error),
-            SampleError::Text(error) => Self::Run(error),
-        }
-    }
-}
-
 /// All that a session is given.
 pub struct Plan {
     /// The settings, complete.
@@ -283,10 +273,8 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
             unreadable = warn_unreadable(&loader, unreadable, on_event);
         }
         if phase == Phase::Gan && now - sampled >= run.sample_seconds {
-            let path = folder.sample_path(images);
-            samples.write(&trainer.model(), &path)?;
-            on_event(Event::Sample(path.clone()));
-            (sampled, last_sample) = (clock.seconds(), Some(path));
+            last_sample = samples.show(&trainer.model(), folder.sample_path(images), on_event).or(last_sample);
+            sampled = clock.seconds();
         }
         if let Some(scoring) = scoring.as_mut().filter(|s| phase == Phase::Gan && s.is_due(images, run.batch as u64)) {
             let asked = Instant::now();
@@ -305,9 +293,7 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
     }
     if !stopped {
         let path = folder.sample_path(steps * run.batch as u64);
-        samples.write(&trainer.model(), &path)?;
-        on_event(Event::Sample(path.clone()));
-        last_sample = Some(path);
+        last_sample = samples.show(&trainer.model(), path, on_event).or(last_sample);
     }
     Ok(Outcome {
         model: trainer.model(),

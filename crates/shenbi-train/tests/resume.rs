@@ -344,6 +344,25 @@ fn a_lost_run_names_the_last_good_checkpoint() {
 }
 
 #[test]
+fn a_run_survives_samples_that_cannot_be_written() {
+    let parent = tempdir().unwrap();
+    let path = parent.path().join("run");
+    let recipe = with(tiny(), "kimg=0.064 minutes=0.0 sample_seconds=0.0");
+    let mut warnings = Vec::new();
+    let mut on_event = |event: Event<'_>| match event {
+        Event::Step { .. } if path.join("samples").is_dir() => {
+            std::fs::remove_dir_all(path.join("samples")).unwrap();
+            std::fs::write(path.join("samples"), "in the way").unwrap();
+        }
+        Event::Warning(warning) => warnings.push(warning),
+        _ => {}
+    };
+    let outcome = session::run(plan(&recipe, &path), &AtomicBool::new(false), &mut on_event).unwrap();
+    assert!(outcome.steps == 8 && outcome.last_sample.is_none(), "{}", outcome.steps);
+    assert!(warnings.iter().any(|warning| warning.contains("no sample at")), "{warnings:?}");
+}
+
+#[test]
 fn minutes_are_kept() {
     let parent = tempdir().unwrap();
     let path = parent.path().join("run");

@@ -115,12 +115,11 @@ pub fn run(plan: TextPlan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>
         let sample = now - sampled >= run.sample_seconds;
         if sample || progress >= 1.0 {
             let path = folder.sample_path(seen).with_extension("txt");
-            samples.write(&trainer.model(), &path)?;
-            on_event(Event::Sample(path.clone()));
+            last_sample = samples.show(&trainer.model(), path, on_event).or(last_sample);
             if let Some(nll) = held_out(&trainer.model(), &data) {
                 meter.add(&Losses::from_iter([("held_out", nll)]), 0, now);
             }
-            (sampled, last_sample) = (clock.seconds(), Some(path));
+            sampled = clock.seconds();
         }
         if now - logged >= LOG_SECONDS || progress >= 1.0 || sample {
             meter.write(&mut folder, phase, steps, seen, now)?;

@@ -54,6 +54,9 @@ fn a_create_that_was_cut_short_can_be_repeated() {
     fs::remove_file(path.join("config.toml")).unwrap();
     fs::create_dir(path.join("checkpoints/00000001")).unwrap();
     assert!(matches!(RunFolder::create(&path, CONFIG), Err(RunError::AlreadyARun(_))));
+    fs::remove_dir(path.join("checkpoints/00000001")).unwrap();
+    fs::write(path.join("samples/00000001.png"), "somebody's").unwrap();
+    assert!(matches!(RunFolder::create(&path, CONFIG), Err(RunError::AlreadyARun(_))));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
+use shenbi_train::config::TEXT_RECIPES;
 
 use super::curves::Curves;
 use super::tail::{Piece, Tail};
@@ -24,11 +25,13 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub struct Settings {
     /// The recipe.
     pub recipe: Option<String>,
+    /// Whether it learns texts, not pictures.
+    pub texts: bool,
     /// The data, as it was given.
     pub data: Option<String>,
     /// Which of the built-in scenes.
     pub level: Option<String>,
-    /// Height and width of the pictures.
+    /// Height and width of the pictures, where it learns any.
     pub size: Option<[u64; 2]>,
     /// Their channels.
     pub channels: Option<u64>,
@@ -41,7 +44,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    fn from_toml(text: &str) -> Result<Self, String> {
+    pub(super) fn from_toml(text: &str) -> Result<Self, String> {
         let table: toml::Table = toml::from_str(text).map_err(|error| error.message().to_string())?;
         let text = |key: &str| table.get(key).and_then(toml::Value::as_str).map(clean);
         let whole = |key: &str| table.get(key)?.as_integer().and_then(|n| u64::try_from(n).ok());
@@ -49,12 +52,14 @@ impl Settings {
             let value = table.get(key)?;
             value.as_float().or(value.as_integer().map(|n| n as f64)).filter(|length| *length > 0.0)
         };
-        let data = text("data");
+        let (data, recipe) = (text("data"), text("recipe"));
+        let texts = recipe.as_ref().is_some_and(|recipe| TEXT_RECIPES.iter().any(|(name, _)| name == recipe));
         Ok(Self {
-            recipe: text("recipe"),
+            recipe,
+            texts,
             level: text("level").filter(|_| data.as_deref() == Some("scenes")),
             data,
-            size: whole("height").zip(whole("width")).map(|(height, width)| [height, width]),
+            size: whole("height").zip(whole("width")).map(|(height, width)| [height, width]).filter(|_| !texts),
             channels: whole("channels"),
             batch: whole("batch"),
             kimg: length("kimg"),

@@ -38,7 +38,11 @@ pub fn standing(run: &Run) -> Vec<String> {
         Some(kimg) => format!("{:.1} of {kimg} kimg", images / 1000.0),
         None => format!("{:.1} kimg", images / 1000.0),
     }));
-    words.extend(facts.images_per_second.map(|speed| format!("{speed:.0} img/s")));
+    words.extend(
+        facts
+            .images_per_second
+            .map(|speed| format!("{speed:.0} {}/s", if run.settings.texts { "texts" } else { "img" })),
+    );
     words.extend(facts.seconds.map(|seconds| format!("{} so far", duration(seconds))));
     words.extend(run.seconds_left().map(|left| format!("{} left", duration(left))));
     words
@@ -124,5 +128,7 @@ mod tests {
         };
         assert_eq!(settings(&all), "brush  scenes (mixed)  48x64 RGBA  batch 64");
         assert_eq!(settings(&Settings::default()), "");
+        let texts = Settings::from_toml("recipe = \"seqgan\"\ndata = \"a.txt\"\nheight = 32\nwidth = 32\nbatch = 8");
+        assert_eq!(settings(&texts.unwrap()), "seqgan  a.txt  batch 8");
     }
 }
