@@ -11,8 +11,8 @@ use shenbi_models::text::tokenizer::TextTokenizer;
 use shenbi_train::config::{Recipe, TextRecipe};
 use shenbi_train::run_folder::RunFolder;
 use shenbi_train::session::{Event, Outcome, TrainError};
-use shenbi_train::text::TextData;
 use shenbi_train::text::session::{TextPlan, run};
+use shenbi_train::text::{START, TextData};
 use tempfile::tempdir;
 
 /// 10 steps of 4 texts: of the GANs 4 of likelihood, 2 of the discriminator alone, 4 of the game.
@@ -75,10 +75,13 @@ fn every_recipe_resumes_to_the_bit() {
         assert_eq!((expected.1, expected.2), if name.starts_with("mle") { (10, 0) } else { (4, 6) }, "{name}");
         let sample = std::fs::read_to_string(outcome.last_sample.unwrap()).unwrap();
         assert_eq!(sample.lines().count(), 40, "{name}: {sample}");
-        for stop in [3, 5, 8] {
+        let start = |path: &Path| std::fs::read(path.join(START)).ok();
+        assert_eq!(start(&whole).is_some(), !name.starts_with("mle"), "{name}");
+        for stop in [3, 4, 5, 8] {
             let path = parent.path().join(format!("{name}-{stop}"));
             assert!(train(&recipe, &path, Some(stop)).unwrap().stopped, "{name}");
             assert_eq!(train(&recipe, &path, None).unwrap().steps, 10, "{name}");
+            assert_eq!(start(&path), start(&whole), "{name}, stopped at {stop}");
             let found = state(&path);
             for (key, values) in &expected.0 {
                 assert_eq!(values, &found.0[key], "{name}, stopped at {stop}: {key}");

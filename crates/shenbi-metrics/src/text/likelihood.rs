@@ -39,9 +39,9 @@ pub fn likelihood(language: &Language, texts: &Sequences, ends: bool, characters
     Ok(Likelihood { nll: sum / tokens as f64, bits_per_character, tokens })
 }
 
-/// The model of the reverse score.
+/// A model that learns from texts, to judge others.
 #[derive(Clone, Copy, Debug)]
-pub struct ReverseOptions {
+pub struct JudgeOptions {
     /// Numbers of state, and of an embedding.
     pub hidden: usize,
     /// Steps of 64 texts.
@@ -50,27 +50,22 @@ pub struct ReverseOptions {
     pub seed: u64,
 }
 
-impl Default for ReverseOptions {
+impl Default for JudgeOptions {
     fn default() -> Self {
         Self { hidden: 64, steps: 600, seed: 1 }
     }
 }
 
-/// Trains a small LSTM on `generated` and measures it on `real`. Compare with the same of real texts in place of the
-/// generated ones, equally many.
+/// A small LSTM that has learnt from `texts`. What it thinks of generated ones, when it has learnt from real ones, is their
+/// quality; what it thinks of real ones, when it has learnt from generated ones, is the reverse score, low only where these
+/// are both good and varied. Compare with the same of real texts in place of the generated ones, equally many.
 ///
 /// # Errors
 /// There are no texts, or no network of so many tokens.
-pub fn reverse_likelihood(
-    generated: &Sequences,
-    real: &Sequences,
-    vocabulary: usize,
-    ends: bool,
-    options: ReverseOptions,
-) -> Result<Likelihood> {
+pub fn judge(texts: &Sequences, vocabulary: usize, ends: bool, options: JudgeOptions) -> Result<Language> {
     const BATCH: usize = 64;
-    if generated.rows() == 0 {
-        return Err(MetricsError::Setting("no generated texts to learn from".into()));
+    if texts.rows() == 0 {
+        return Err(MetricsError::Setting("no texts to learn from".into()));
     }
     let (device, seed) = (Device::flex(), options.seed);
     let config = LstmConfig { vocabulary, embedding: options.hidden, hidden: options.hidden };
@@ -79,17 +74,17 @@ pub fn reverse_likelihood(
     let mut optimizer = Optimizer::adam(AdamConfig { beta1: 0.9, beta2: 0.999, ..AdamConfig::default() });
     for step in 0..options.steps {
         let mut stream = rng::stream(seed, "reverse/order", step);
-        let n = generated.rows() as u64;
+        let n = texts.rows() as u64;
         let places: Vec<usize> = (0..BATCH).map(|_| rng::below(&mut stream, n) as usize).collect();
-        let texts = generated.select(&places);
-        let mut weights = texts.mask(ends);
+        let batch = texts.select(&places);
+        let mut weights = batch.mask(ends);
         let count: f32 = weights.iter().sum();
         weights.iter_mut().for_each(|weight| *weight /= count);
-        let mut grads = language.nll(&texts, &weights, &device).backward();
+        let mut grads = language.nll(&batch, &weights, &device).backward();
         let rate = 4e-3 * (1.0 - 0.9 * step as f64 / options.steps as f64);
         language = optimizer.step(language, &mut grads, |_| rate);
     }
-    likelihood(&language, real, ends, None)
+    Ok(language)
 }
 
 #[cfg(test)]
@@ -103,11 +98,12 @@ mod tests {
             let text = |i: u32| (0..6u32).map(move |t| 2 + if up { (i + t) % 8 } else { (i + 60 - t) % 8 });
             Sequences { length: 6, ids: (0..64).flat_map(text).collect() }
         };
-        let options = ReverseOptions { hidden: 16, steps: 200, seed: 1 };
-        let same = reverse_likelihood(&kind(true), &kind(true), 10, false, options).unwrap().nll;
-        let other = reverse_likelihood(&kind(false), &kind(true), 10, false, options).unwrap().nll;
+        let options = JudgeOptions { hidden: 16, steps: 200, seed: 1 };
+        let rising = judge(&kind(true), 10, false, options).unwrap();
+        let same = likelihood(&rising, &kind(true), false, None).unwrap().nll;
+        let other = likelihood(&rising, &kind(false), false, None).unwrap().nll;
         assert!(same < 1.0 && other > same + 1.0, "{same} {other}");
         let none = Sequences { length: 6, ids: Vec::new() };
-        assert!(reverse_likelihood(&none, &none, 10, false, options).is_err());
+        assert!(judge(&none, 10, false, options).is_err());
     }
 }

@@ -9,6 +9,7 @@ mod seqgan;
 pub mod session;
 
 pub use data::TextData;
+pub use session::START;
 
 use shenbi_models::text::Sequences;
 

@@ -9,6 +9,7 @@ use shenbi_models::text::Sequences;
 use shenbi_nn::weights::Named;
 
 use super::{TextData, untrained};
+use crate::atomic::write_atomic;
 use crate::budget::{Budget, Clock};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Recipe, TextRecipe};
@@ -18,6 +19,8 @@ use crate::session::{Event, LOG_SECONDS, Outcome, TrainError, save, steps_of};
 use crate::trainer::{Devices, Losses, Phase, Trainer};
 use crate::watch::{Meter, Watch};
 
+/// The model as the game began, by likelihood alone; in the run folder.
+pub const START: &str = "start.safetensors";
 /// Held-out texts that are measured while training, at most.
 const MEASURED: usize = 512;
 
@@ -71,7 +74,8 @@ pub fn run(plan: TextPlan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>
         save(&mut folder, run, trainer.as_ref(), 0, 0.0, &mut watch, on_event)?;
         saved_step = Some(0);
     }
-    let (mut last_sample, mut before) = (None, None);
+    let at = trainer.steps();
+    let (mut last_sample, mut before) = (None, (at.contrast > 0 && at.gan == 0).then_some(Phase::Contrast));
 
     let stopped = loop {
         let progress = budget.progress(trainer.steps(), clock.seconds());
@@ -94,6 +98,8 @@ pub fn run(plan: TextPlan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>
                 on_event,
             )?;
             (saved, saved_step) = (clock.seconds(), Some(trainer.steps().all()));
+            let bytes = trainer.model().to_bytes(true).map_err(|error| TrainError::Defect(error.to_string()))?;
+            write_atomic(&folder.path().join(START), &bytes)?;
         }
         before = Some(phase);
         let texts = data.batch(run.seed, consumed(trainer.as_ref()), run.batch);

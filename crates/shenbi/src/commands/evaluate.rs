@@ -5,6 +5,7 @@ pub mod network;
 mod pairs;
 mod picture_scores;
 mod pictures;
+mod plot;
 mod reference;
 mod sentences;
 pub mod sets;
@@ -12,6 +13,7 @@ mod sheet;
 pub mod side;
 mod taught;
 mod text;
+mod text_sides;
 
 use std::path::PathBuf;
 
@@ -35,6 +37,7 @@ Examples:
   shenbi evaluate --data photos --features squeezenet1_0.safetensors --save-reference photos-64.safetensors
   shenbi evaluate --images painted --reference photos-64.safetensors --features squeezenet1_0.safetensors --bootstrap 50
   shenbi evaluate --images restored --data originals --metrics pairs
+  shenbi evaluate --model runs/00004-seqgan --against runs/00003-mle-lstm --data lines.txt --plot seqgan.svg
 
 On scenes: attribute accuracy, by a classifier trained on real scenes, for combinations of shape and colour that were
 trained on and for those held out; only captions that name the background are painted. On a folder: R-precision, the share of pictures whose own caption is the best of 100,
@@ -111,6 +114,12 @@ pub struct Args {
     /// Models of texts: so likely or varied (repeatable) [default: 1]
     #[arg(long, value_name = "T")]
     temperature: Vec<f32>,
+    /// Models of texts: another one beside it (repeatable); a run's own start, before its game, always is
+    #[arg(long, value_name = "MODEL")]
+    against: Vec<String>,
+    /// Models of texts: quality against variety at each temperature, as a picture [default temperatures: 0.5 to 1.2]
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     /// Models of texts trained on an oracle's: its file, for the likelihood of what is generated
     #[arg(long, value_name = "FILE")]
     oracle: Option<PathBuf>,
@@ -179,7 +188,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
                 ));
             }
             Model::Painter(painter) => sentences::rows(&args, &painter, &device)?,
-            Model::Text(model) => text::rows(&args, &model)?,
+            Model::Text(model) => text::rows(&args, name, model)?,
         },
     };
     if args.json {

@@ -57,6 +57,13 @@ fn lines_to_texts() {
     assert_eq!(scores["bleu"].as_array().unwrap().len(), 4, "{json}");
     assert!(rows[0]["text"]["bleu"][0].as_f64().unwrap() > 0.9, "{json}");
     run(folder, "evaluate --model run").bad(2, &["--data", "--oracle"]);
+    let sweep =
+        "evaluate --model run --against run --data lines.txt -n 40 --temperature 0.7 --temperature 1 --plot a.svg";
+    let rows = run(folder, &format!("{sweep} --json")).good().json()["rows"].as_array().unwrap().len();
+    assert_eq!(rows, 5, "real texts, and two models at two temperatures");
+    let svg = fs::read_to_string(folder.join("a.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("real texts") && svg.contains(">0.7<"), "{svg}");
+    run(folder, "evaluate --model run --data lines.txt --against builtin").bad(2, &["--against builtin", "pictures"]);
 
     let ran = run(folder, "train --resume run --kimg 1.4").good();
     assert!(ran.err.contains("resumed"), "{}", ran.err);

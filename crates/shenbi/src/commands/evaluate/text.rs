@@ -7,17 +7,21 @@ use serde::Serialize;
 use shenbi_data::{rng, text};
 use shenbi_metrics::text::ngrams::copied_whole;
 use shenbi_metrics::text::{
-    Likelihood, References, ReverseOptions, Words, copied, distinct, likelihood, reverse_likelihood, self_bleu,
+    JudgeOptions, Likelihood, References, Words, copied, distinct, judge, likelihood, self_bleu,
 };
 use shenbi_models::text::tokenizer::TextTokenizer;
 use shenbi_models::text::{END, Sequences, TextModel};
 use shenbi_train::text::data::read_oracle;
 
+use super::plot::{Curve, quality_and_variety};
+use super::text_sides::sides;
 use super::{Args, Row, Scores, failed};
 use crate::failure::Failure;
 
 /// Texts that are generated, if not told.
 const TEXTS: u64 = 1000;
+/// Temperatures of a plot, if not told.
+const SWEEP: [f32; 8] = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2];
 /// Words of the n-grams whose copies are counted.
 const COPIED: usize = 5;
 
@@ -30,6 +34,9 @@ pub struct TextScores {
     /// -log p of the texts, by the oracle.
     #[serde(skip_serializing_if = "Option::is_none")]
     oracle: Option<Likelihood>,
+    /// -log p of the texts, by a model that learnt from real ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<Likelihood>,
     /// -log p of real texts, by a model that learnt from these.
     #[serde(skip_serializing_if = "Option::is_none")]
     reverse: Option<Likelihood>,
@@ -48,15 +55,20 @@ pub struct TextScores {
 }
 
 impl TextScores {
+    /// Where a plot has it: how far from variety, and how far from quality.
+    fn place(&self) -> Option<[f64; 2]> {
+        Some([self.reverse?.nll, self.quality?.nll])
+    }
+
     pub(super) fn lines(&self) -> Vec<String> {
         let list = |values: &[f64]| values.iter().map(|value| format!("{value:.3}")).collect::<Vec<_>>().join(" ");
         let mut lines = Vec::new();
         for (name, likelihood) in
-            [("NLL held out", self.held_out), ("NLL oracle", self.oracle), ("NLL reverse", self.reverse)]
+            [("held out", self.held_out), ("oracle", self.oracle), ("judge", self.quality), ("reverse", self.reverse)]
         {
             if let Some(Likelihood { nll, bits_per_character, tokens }) = likelihood {
                 let bits = bits_per_character.map_or_else(String::new, |bits| format!(", {bits:.3} bits a character"));
-                lines.push(format!("{name} {nll:.4} a token{bits} ({tokens} tokens)"));
+                lines.push(format!("NLL {name} {nll:.4} a token{bits} ({tokens} tokens)"));
             }
         }
         lines.push(format!("BLEU-2..5 {}  self-BLEU-2..5 {}", list(&self.bleu), list(&self.self_bleu)));
@@ -71,9 +83,19 @@ impl TextScores {
 }
 
 /// The rows of the table: real texts, then each temperature.
-pub fn rows(args: &Args, model: &TextModel) -> Result<Vec<Row>, Failure> {
+pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failure> {
     // Products in f32: these are measurements.
     shenbi_nn::kernels::set_precision(shenbi_nn::kernels::Precision::F32);
+    let temperatures = match (&args.temperature[..], &args.plot) {
+        ([], None) => vec![1.0],
+        ([], Some(_)) => SWEEP.to_vec(),
+        (given, _) => given.to_vec(),
+    };
+    if let Some(bad) = temperatures.iter().find(|t| !(0.0..=100.0).contains(*t)) {
+        return Err(Failure::usage(format!("--temperature {bad}: expected a number from 0 to 100")));
+    }
+    let sides = sides(name, model, &args.against)?;
+    let model = &sides[0].1;
     let count = args.number.unwrap_or(TEXTS) as usize;
     let characters = matches!(model.tokenizer, TextTokenizer::Characters { .. });
     let oracle = args.oracle.as_deref().map(read_oracle).transpose()?;
@@ -101,6 +123,10 @@ pub fn rows(args: &Args, model: &TextModel) -> Result<Vec<Row>, Failure> {
     // A file may have an order; its halves shall not.
     rng::shuffle(&mut rng::stream(args.seed, "evaluate/real", 0), &mut real);
     let tokens = encoded(model, &real)?;
+    let judge_of = |texts: &Sequences| {
+        let vocabulary = model.tokenizer.vocabulary();
+        judge(texts, vocabulary, model.config.ends, JudgeOptions::default()).map_err(failed)
+    };
     let mut words = Words::default();
     let real_words: Vec<Vec<u32>> = real.iter().map(|text| words.of(text, characters)).collect();
     // Every other text of a random order is a reference, the others are what real texts score.
@@ -111,15 +137,16 @@ pub fn rows(args: &Args, model: &TextModel) -> Result<Vec<Row>, Failure> {
     let measured = tokens.select(&places(0));
     let characters_of =
         || places(0).iter().map(|place| real[*place].chars().count() + usize::from(model.config.ends)).sum();
-    let held_out = likelihood(&model.language, &measured, model.config.ends, Some(characters_of())).map_err(failed)?;
+    let critic = judge_of(&measured)?;
     let score = |texts: &[Vec<u32>], ids: &Sequences, what: &str| -> Result<TextScores, Failure> {
         let ends = model.config.ends;
-        let vocabulary = model.tokenizer.vocabulary();
         let oracle = oracle.as_ref().map(|oracle| likelihood(oracle, ids, ends, None)).transpose();
-        let reverse = reverse_likelihood(ids, &measured, vocabulary, ends, ReverseOptions::default());
+        let reverse = likelihood(&judge_of(ids)?, &measured, ends, None);
+        let quality = likelihood(&critic, ids, ends, None);
         Ok(TextScores {
             held_out: None,
             oracle: oracle.map_err(failed)?,
+            quality: Some(quality.map_err(failed)?),
             reverse: Some(reverse.map_err(failed)?),
             bleu: counted.bleu(texts)[1..].to_vec(),
             self_bleu: self_bleu(texts, 5)[1..].to_vec(),
@@ -136,24 +163,44 @@ pub fn rows(args: &Args, model: &TextModel) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     let (others, ids) = (&others[..count.min(others.len())], tokens.select(&places(1)));
     let real_scores = score(others, &ids, &format!("{} real texts against others", others.len()))?;
+    let mark = real_scores.place();
     rows.push(Row { what: "real texts".to_string(), scores: Scores::Text(real_scores) });
-    let temperatures = if args.temperature.is_empty() { vec![1.0] } else { args.temperature.clone() };
-    for temperature in temperatures {
-        if !(0.0..=100.0).contains(&temperature) {
-            return Err(Failure::usage(format!("--temperature {temperature}: expected a number from 0 to 100")));
+    let mut curves = Vec::new();
+    for (name, side) in &sides {
+        let same = tokens_of(side)? == tokens_of(model)? && side.config.length == model.config.length;
+        let own = same.then(|| likelihood(&side.language, &measured, side.config.ends, Some(characters_of())));
+        let held_out = own.transpose().map_err(failed)?;
+        let mut points = Vec::new();
+        for &temperature in &temperatures {
+            let mut stream = rng::stream(args.seed, "evaluate/texts", 0);
+            let mut ids = Sequences { length: side.config.length, ids: Vec::new() };
+            for first in (0..count).step_by(256) {
+                let part = side.write(256.min(count - first), temperature, || rng::uniform(&mut stream));
+                ids.ids.extend(part.ids);
+            }
+            let written = side.decode(&ids);
+            let ids = if same { ids } else { encoded(model, &written)? };
+            let texts: Vec<Vec<u32>> = written.iter().map(|text| words.of(text, characters)).collect();
+            let mut scores = score(&texts, &ids, &format!("{count} texts at temperature {temperature}"))?;
+            scores.held_out = held_out;
+            points.extend(scores.place().map(|place| (place, format!("{temperature}"))));
+            let what = match sides.len() {
+                1 => format!("temperature {temperature}"),
+                _ => format!("{name}, temperature {temperature}"),
+            };
+            rows.push(Row { what, scores: Scores::Text(scores) });
         }
-        let mut stream = rng::stream(args.seed, "evaluate/texts", 0);
-        let mut ids = Sequences { length: model.config.length, ids: Vec::new() };
-        for first in (0..count).step_by(256) {
-            let part = model.write(256.min(count - first), temperature, || rng::uniform(&mut stream));
-            ids.ids.extend(part.ids);
-        }
-        let texts: Vec<Vec<u32>> = model.decode(&ids).iter().map(|text| words.of(text, characters)).collect();
-        let mut scores = score(&texts, &ids, &format!("{count} texts at temperature {temperature}"))?;
-        scores.held_out = Some(held_out);
-        rows.push(Row { what: format!("temperature {temperature}"), scores: Scores::Text(scores) });
+        curves.push(Curve { name: name.clone(), points });
+    }
+    if let (Some(path), Some(mark)) = (&args.plot, mark) {
+        quality_and_variety(path, &curves, mark)?;
     }
     Ok(rows)
+}
+
+/// What a model's tokens stand for.
+fn tokens_of(model: &TextModel) -> Result<String, Failure> {
+    model.tokenizer.to_json().map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// Texts as the model would have learnt them: cut at its length, and padded to it.
