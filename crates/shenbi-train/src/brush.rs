@@ -21,7 +21,8 @@ use crate::embeddings::Captions;
 use crate::losses::{info_nce, relativistic, retrieval_accuracy, same_captions};
 use crate::schedule::cosine;
 use crate::sentences::{ADAM, MAX_LOG_SCALE, Sentences, draw};
-use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, diversity, noise, pictures, scalar};
+use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, noise, pictures, scalar};
+use crate::vitals::{Vitals, gradient};
 
 /// How fast running statistics follow the batches'.
 const MOMENTUM: f64 = 0.05;
@@ -38,6 +39,7 @@ pub struct BrushTrainer {
     adam_generator: Optimizer,
     adam_discriminator: Optimizer,
     steps: Steps,
+    vitals: Vitals,
     devices: Devices,
 }
 
@@ -68,6 +70,7 @@ impl BrushTrainer {
             adam_generator: adam.clone(),
             adam_discriminator: adam,
             steps: Steps::default(),
+            vitals: Vitals::default(),
             devices,
         })
     }
@@ -117,9 +120,9 @@ impl BrushTrainer {
             ("d", scalar(d.clone())),
             ("contrast", scalar(contrast.clone())),
             ("accuracy", scalar(retrieval_accuracy(embedding.without_autodiff(), unit.without_autodiff()))),
-            ("diversity", diversity(real, fake.clone())),
             ("margin", scalar((real_logit.clone() - fake_logit).mean())),
         ]);
+        self.vitals.pictures(step, &real, &fake, &mut losses);
         let mut loss = d
             + relativistic(real_logit.clone(), mismatched_logit).mul_scalar(recipe.mismatched)
             + contrast.mul_scalar(recipe.contrastive);
@@ -137,6 +140,7 @@ impl BrushTrainer {
             losses.push("r2", r2);
         }
         let mut grads = loss.backward();
+        gradient(step, "gradient_d", &self.discriminator, &grads, &mut losses);
         self.sentences.step(&mut grads, rate * recipe.text_rate);
         let discriminator = self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate);
         self.discriminator = discriminator.bounded(MAX_LOG_SCALE);
@@ -152,6 +156,7 @@ impl BrushTrainer {
         losses.push("g", scalar(g.clone()));
         losses.push("contrast_fake", scalar(contrast.clone()));
         let mut grads = (g + contrast.mul_scalar(recipe.contrastive)).backward();
+        gradient(step, "gradient_g", &self.generator, &grads, &mut losses);
         self.generator = self.adam_generator.step(self.generator.clone(), &mut grads, |_| rate);
         self.generator = self.generator.clone().with_running(&statistics, MOMENTUM);
 

@@ -20,7 +20,8 @@ use crate::config::DfganRecipe;
 use crate::embeddings::Captions;
 use crate::schedule::cosine;
 use crate::sentences::{ADAM, Sentences, draw};
-use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, diversity, noise, pictures, scalar};
+use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, noise, pictures, scalar};
+use crate::vitals::{Vitals, gradient};
 
 /// Adam's constants for both networks.
 const RULE: Rule =
@@ -41,6 +42,7 @@ pub struct DfganTrainer {
     adam_generator: Optimizer,
     adam_discriminator: Optimizer,
     steps: Steps,
+    vitals: Vitals,
     devices: Devices,
 }
 
@@ -68,6 +70,7 @@ impl DfganTrainer {
             adam_generator: Optimizer::new(RULE),
             adam_discriminator: Optimizer::new(RULE),
             steps: Steps::default(),
+            vitals: Vitals::default(),
             devices,
         })
     }
@@ -104,8 +107,8 @@ impl DfganTrainer {
             ("real", scalar(on_real.mean())),
             ("fake", scalar(on_fake.mean())),
             ("mismatched", scalar(on_mismatched.mean())),
-            ("diversity", diversity(real, fake.clone())),
         ]);
+        self.vitals.pictures(step, &real, &fake, &mut losses);
         let mut loss = hinge;
         if step.is_multiple_of(recipe.penalty_every) {
             let (surrogate, value) = self.penalty(seen_real, sentence.clone());
@@ -113,6 +116,7 @@ impl DfganTrainer {
             loss = loss + surrogate;
         }
         let mut grads = loss.backward();
+        gradient(step, "gradient_d", &self.discriminator, &grads, &mut losses);
         let rate_discriminator = rate(recipe.discriminator_rate);
         self.discriminator =
             self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate_discriminator);
@@ -122,6 +126,7 @@ impl DfganTrainer {
         let g = judge.judge(judge.features(self.seen(fake, &mut augment)), sentence).mean().neg();
         losses.push("g", scalar(g.clone()));
         let mut grads = g.backward();
+        gradient(step, "gradient_g", &self.generator, &grads, &mut losses);
         let rate_generator = rate(recipe.generator_rate);
         self.generator = self.adam_generator.step(self.generator.clone(), &mut grads, |_| rate_generator);
 

@@ -1,12 +1,13 @@
 //! The collapse guard: looks at what a GAN measures of itself and says in plain words when it goes wrong.
 //!
-//! Five signs, each a moving average over about a hundred steps: pictures that look alike (mode collapse), pictures that
-//! run wild, a discriminator that is never wrong (its loss teaches nothing any more), one that is fooled all the time, and
-//! answers of D that run away. The limits are chosen by what the figures mean; few runs have tried them so far
-//! (docs/results).
+//! Eight signs, each a moving average over about a hundred steps: pictures that look alike (mode collapse), pictures that
+//! run wild, pictures that are copies of training pictures, a discriminator that is never wrong (its loss teaches nothing any
+//! more), one that is fooled all the time, answers of D that run away, and gradients of G or D that vanish or explode. The
+//! limits are chosen by what the figures mean; which runs have tried them is in docs/results.
 
 use crate::losses::Adversarial;
 use crate::trainer::Losses;
+use crate::vitals;
 
 /// Steps before anything is said: an untrained generator's pictures all look alike.
 const PATIENCE: u64 = 300;
@@ -28,6 +29,21 @@ const CERTAIN: f64 = 0.02;
 const FOOLED: f64 = 0.5;
 /// Answers of D beyond this have run away.
 const AWAY: f64 = 200.0;
+/// Pictures nearer to training pictures than this share of what lies between those are copies.
+const COPIED: f64 = 0.3;
+/// Gradients shorter than this share of the longest so far have vanished...
+const VANISHED: f64 = 1e-4;
+/// ...and so many times as long as the shortest so far, they explode.
+const EXPLODED: f64 = 1e3;
+
+/// One of the two networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The generator.
+    G,
+    /// The discriminator.
+    D,
+}
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +58,12 @@ pub enum Trouble {
     Fooled,
     /// D's answers grow without end.
     Away,
+    /// Pictures are copies of training pictures.
+    Copies,
+    /// Gradients are nothing beside what they were.
+    Vanished(Side),
+    /// Gradients are far longer than they were.
+    Exploded(Side),
 }
 
 impl Trouble {
@@ -68,6 +90,22 @@ impl Trouble {
                  more channels, a higher discriminator_rate or more discriminator_steps"
             ),
             Self::Away => format!("D's answers have run away to {value:.0}: {penalties}"),
+            Self::Copies => format!(
+                "generated pictures are copies: as near to training pictures as {:.0}% of what lies between those; augment \
+                 the data, give more pictures, or stop earlier",
+                100.0 * value
+            ),
+            Self::Vanished(Side::G) => format!(
+                "G's gradients have vanished (to {value:.1e} of what they were): it learns nothing any more; {penalties}, or \
+                 take another loss (non-saturating or relativistic)"
+            ),
+            Self::Vanished(Side::D) => format!(
+                "D's gradients have vanished (to {value:.1e} of what they were): it learns nothing any more; lower r1 and r2 \
+                 if it answers all pictures alike, raise them if it is never wrong"
+            ),
+            Self::Exploded(side) => {
+                format!("{side:?}'s gradients explode ({value:.0} times what they were): {penalties}, or set max_rms=1")
+            }
         }
     }
 }
@@ -77,11 +115,30 @@ impl Trouble {
 struct Average(Option<f64>);
 
 impl Average {
-    fn add(&mut self, value: Option<f32>) -> Option<f64> {
+    /// Takes in a figure that comes once in so many steps.
+    fn add(&mut self, value: Option<f32>, every: u64) -> Option<f64> {
         if let Some(value) = value.map(f64::from) {
-            self.0 = Some(self.0.map_or(value, |old| old + (value - old) / HORIZON));
+            self.0 = Some(self.0.map_or(value, |old| old + (value - old) * every as f64 / HORIZON));
         }
         self.0
+    }
+}
+
+/// The length of a network's gradients, and between what it has been.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gradient {
+    length: Average,
+    range: Option<[f64; 2]>,
+}
+
+impl Gradient {
+    /// The length as a share of the longest, and as a multiple of the shortest that it has been since the patience ended.
+    fn add(&mut self, value: Option<f32>, patient: bool) -> [f64; 2] {
+        let length = self.length.add(value, vitals::EVERY);
+        let Some(length) = length.filter(|_| !patient) else { return [1.0; 2] };
+        let [low, high] = self.range.map_or([length; 2], |[low, high]| [low.min(length), high.max(length)]);
+        self.range = Some([low, high]);
+        [length / high.max(f64::MIN_POSITIVE), length / low.max(f64::MIN_POSITIVE)]
     }
 }
 
@@ -96,10 +153,16 @@ pub struct Guard {
     margin: Average,
     diversity: Average,
     most_varied: f64,
+    nearest: Average,
+    /// G's and D's.
+    gradients: [Gradient; 2],
     /// Since when each sign has been there.
-    since: [Option<u64>; 5],
-    told: [bool; 5],
+    since: [Option<u64>; SIGNS],
+    told: [bool; SIGNS],
 }
+
+/// As many as [`Guard::look`] looks at.
+const SIGNS: usize = 10;
 
 impl Guard {
     /// For a run with this loss, whose first step is the next one.
@@ -112,37 +175,48 @@ impl Guard {
             margin: Average::default(),
             diversity: Average::default(),
             most_varied: 0.0,
-            since: [None; 5],
-            told: [false; 5],
+            nearest: Average::default(),
+            gradients: [Gradient::default(); 2],
+            since: [None; SIGNS],
+            told: [false; SIGNS],
         }
     }
 
     /// Looks at a step. Each trouble is told once, with the figure that shows it.
     pub fn look(&mut self, losses: &Losses) -> Option<(Trouble, f64)> {
         self.steps += 1;
-        let d = self.d.add(losses.get("d"));
+        let patient = self.steps <= PATIENCE;
+        let d = self.d.add(losses.get("d"), 1);
         let answers = losses.get("real").zip(losses.get("fake"));
-        let margin = self.margin.add(answers.map(|(real, fake)| real - fake).or(losses.get("margin")));
+        let margin = self.margin.add(answers.map(|(real, fake)| real - fake).or(losses.get("margin")), 1);
         let larger = answers.map(|(real, fake)| real.abs().max(fake.abs()));
-        let answers = self.answers.add(larger.or(losses.get("margin").map(f32::abs)));
-        let diversity = self.diversity.add(losses.get("diversity"));
+        let answers = self.answers.add(larger.or(losses.get("margin").map(f32::abs)), 1);
+        let diversity = self.diversity.add(losses.get("diversity"), 1);
         let varied = diversity.unwrap_or(1.0);
         self.most_varied = self.most_varied.max(if self.steps > HORIZON as u64 { varied } else { 0.0 });
         let alike = varied < ALIKE && (self.most_varied > VARIED || self.steps > LATE);
-        let signs = [
+        let nearest = self.nearest.add(losses.get("nearest"), vitals::EVERY).unwrap_or(1.0);
+        let [g_gradient, d_gradient] = &mut self.gradients;
+        let [g_share, g_times] = g_gradient.add(losses.get("gradient_g"), patient);
+        let [d_share, d_times] = d_gradient.add(losses.get("gradient_d"), patient);
+        let signs: [_; SIGNS] = [
             (Trouble::Alike, alike, varied),
             (Trouble::Wild, varied > WILD, varied),
             (Trouble::Certain, self.bounded && d.is_some_and(|d| d < CERTAIN), d.unwrap_or(0.0)),
             (Trouble::Fooled, margin.is_some_and(|margin| margin < -FOOLED), -margin.unwrap_or(0.0)),
             (Trouble::Away, answers.is_some_and(|size| size > AWAY), answers.unwrap_or(0.0)),
+            (Trouble::Copies, nearest < COPIED, nearest),
+            (Trouble::Vanished(Side::G), g_share < VANISHED, g_share),
+            (Trouble::Vanished(Side::D), d_share < VANISHED, d_share),
+            (Trouble::Exploded(Side::G), g_times > EXPLODED, g_times),
+            (Trouble::Exploded(Side::D), d_times > EXPLODED, d_times),
         ];
         let mut trouble = None;
         for (i, (kind, seen, value)) in signs.into_iter().enumerate() {
-            let seen = seen && self.steps > PATIENCE;
-            self.since[i] = if seen { self.since[i].or(Some(self.steps)) } else { None };
+            self.since[i] = if seen && !patient { self.since[i].or(Some(self.steps)) } else { None };
             let lasted = self.since[i].is_some_and(|since| self.steps - since >= LASTS);
-            if lasted && !std::mem::replace(&mut self.told[i], true) {
-                trouble = trouble.or(Some((kind, value)));
+            if lasted && trouble.is_none() && !std::mem::replace(&mut self.told[i], true) {
+                trouble = Some((kind, value));
             }
         }
         trouble
@@ -177,6 +251,38 @@ mod tests {
         assert_eq!(after(2000, |_| [0.001, 9.0, 0.8]), Some(Trouble::Certain));
         assert_eq!(after(2000, |_| [8.0, -1.0, 0.8]), Some(Trouble::Fooled));
         assert_eq!(after(2000, |step| [0.6, step as f32, 0.8]), Some(Trouble::Away));
+    }
+
+    /// The trouble of a run of 3,000 steps that is healthy but for this figure.
+    fn shown_by(name: &'static str, figure: impl Fn(u64) -> f32) -> Option<Trouble> {
+        let mut guard = Guard::new(Adversarial::NonSaturating);
+        (0..3000).find_map(|step| {
+            let mut losses = Losses::from_iter([("d", 0.8), ("real", 1.0), ("fake", -1.0), ("diversity", 0.8)]);
+            if step % vitals::EVERY == 0 {
+                losses.push(name, figure(step));
+            }
+            guard.look(&losses).map(|(trouble, _)| trouble)
+        })
+    }
+
+    #[test]
+    fn copies_and_gradients_are_told() {
+        assert_eq!(shown_by("nearest", |step| 1.0 - step as f32 / 3000.0), Some(Trouble::Copies));
+        assert_eq!(shown_by("nearest", |_| 0.6), None);
+        assert_eq!(
+            shown_by("gradient_g", |step| if step < 1000 { 2.0 } else { 1e-6 }),
+            Some(Trouble::Vanished(Side::G))
+        );
+        assert_eq!(
+            shown_by("gradient_d", |step| if step < 1000 { 0.1 } else { 1e3 }),
+            Some(Trouble::Exploded(Side::D))
+        );
+        assert_eq!(
+            shown_by("gradient_d", |step| if step < 200 { 1e6 } else { 1.0 }),
+            None,
+            "the first steps do not count"
+        );
+        assert_eq!(shown_by("gradient_g", |step| 10f32.powi((step / 500) as i32 % 3 - 1)), None);
     }
 
     #[test]

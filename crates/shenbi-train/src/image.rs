@@ -17,8 +17,9 @@ use crate::augment::{augment, fill};
 use crate::backbone;
 use crate::config::{ImageRecipe, OptimizerName, is_part};
 use crate::losses::{cross_entropy, feature_matching, lecam, mmd};
-use crate::schedule::cosine;
-use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, diversity, noise, pictures, scalar};
+use crate::schedule::{along, cosine};
+use crate::trainer::{Devices, Losses, Phase, Steps, Trainer, choose_precision, noise, pictures, scalar};
+use crate::vitals::{Vitals, gradient};
 
 /// How fast running statistics follow the batches'.
 const MOMENTUM: f64 = 0.05;
@@ -39,6 +40,7 @@ pub struct ImageTrainer {
     optimizer_generator: Optimizer,
     optimizer_discriminator: Optimizer,
     aids: Aids,
+    vitals: Vitals,
     steps: u64,
     devices: Devices,
 }
@@ -90,6 +92,7 @@ impl ImageTrainer {
             optimizer_generator: Optimizer::new(rule(recipe, 0.0)),
             optimizer_discriminator: Optimizer::new(rule(recipe, 0.0)),
             aids: Aids::default(),
+            vitals: Vitals::default(),
             steps: 0,
             devices,
         })
@@ -137,12 +140,10 @@ impl ImageTrainer {
         let fake = generator.forward(noise, there, &mut NormMode::Train(&mut statistics));
         let fake = fake.to_device(&self.devices.discriminator);
 
-        let diversity = diversity(real.clone(), fake.clone());
-
         // D step.
         self.discriminator = self.discriminator.clone().refreshed();
-        let seen_real = self.seen(real, &mut draws);
-        let seen_fake = self.seen(fake.clone().without_autodiff(), &mut draws);
+        let seen_real = self.seen(real.clone(), progress, &mut draws);
+        let seen_fake = self.seen(fake.clone().without_autodiff(), progress, &mut draws);
         let (mut stats_real, mut stats_fake) = (Vec::new(), Vec::new());
         let on = |x: &Tensor<4>, statistics: &mut Vec<BatchStats>| {
             self.discriminator.forward(x.clone().autodiff(), class.clone(), &mut NormMode::Train(statistics))
@@ -150,12 +151,8 @@ impl ImageTrainer {
         let (on_real, on_fake) = (on(&seen_real, &mut stats_real), on(&seen_fake, &mut stats_fake));
         let d = recipe.loss.discriminator(on_real.logit.clone(), on_fake.logit.clone());
         let (mean_real, mean_fake) = (scalar(on_real.logit.clone().mean()), scalar(on_fake.logit.clone().mean()));
-        let mut losses = Losses::from_iter([
-            ("d", scalar(d.clone())),
-            ("real", mean_real),
-            ("fake", mean_fake),
-            ("diversity", diversity),
-        ]);
+        let mut losses = Losses::from_iter([("d", scalar(d.clone())), ("real", mean_real), ("fake", mean_fake)]);
+        self.vitals.pictures(self.steps, &real, &fake, &mut losses);
         let mut loss = d;
         if let (Some(logits), Some(class)) = (&on_real.classes, &class) {
             let loss_class = cross_entropy(logits.clone(), class.clone());
@@ -175,6 +172,7 @@ impl ImageTrainer {
             }
         }
         let mut grads = loss.backward();
+        gradient(self.steps, "gradient_d", &self.discriminator, &grads, &mut losses);
         let moved = self.optimizer_discriminator.step(self.discriminator.clone(), &mut grads, |path| {
             rate_discriminator * recipe.rate(&format!("discriminator.{path}"))
         });
@@ -187,7 +185,7 @@ impl ImageTrainer {
         if update_generator {
             let judge = self.discriminator.valid();
             let mut ignored = Vec::new();
-            let seen = self.seen(fake, &mut draws);
+            let seen = self.seen(fake, progress, &mut draws);
             let answer = judge.forward(seen, class.clone(), &mut NormMode::Train(&mut ignored));
             let g = recipe.loss.generator(real_logit, answer.logit);
             losses.push("g", scalar(g.clone()));
@@ -207,6 +205,7 @@ impl ImageTrainer {
                 loss = loss + distance.mul_scalar(recipe.mmd);
             }
             let mut grads = loss.backward();
+            gradient(self.steps, "gradient_g", &self.generator, &grads, &mut losses);
             self.generator = self.optimizer_generator.step(self.generator.clone(), &mut grads, |path| {
                 rate_generator * recipe.rate(&format!("generator.{path}"))
             });
@@ -220,16 +219,22 @@ impl ImageTrainer {
             let decay = ema::decay((n as u64 * recipe.discriminator_steps) as f64, recipe.run.half_life(seen));
             self.average = ema::update(self.average.clone(), &self.generator, decay);
         }
-        if recipe.ada_target > 0.0 {
-            losses.push("augment", self.aids.p);
+        if !recipe.augment.is_empty() {
+            losses.push("augment", self.chance(progress) as f32);
         }
         losses
     }
 
     /// A picture as D sees it.
-    fn seen(&self, x: Tensor<4>, draws: &mut ChaCha8Rng) -> Tensor<4> {
-        let p = if self.recipe.ada_target > 0.0 { f64::from(self.aids.p) } else { 1.0 };
+    fn seen(&self, x: Tensor<4>, progress: f64, draws: &mut ChaCha8Rng) -> Tensor<4> {
+        let p = self.chance(progress);
         augment(x, &self.recipe.augment, p, fill(self.config.network.channels()), draws)
+    }
+
+    /// The probability of each augmentation.
+    fn chance(&self, progress: f64) -> f64 {
+        let ImageRecipe { ada_target, augment_chance, last_augment_chance, .. } = self.recipe;
+        if ada_target > 0.0 { f64::from(self.aids.p) } else { along(progress, augment_chance, last_augment_chance) }
     }
 
     /// What the training aids learn from a step of D.
@@ -313,8 +318,7 @@ fn discriminator(
 
 /// The optimizer's rule at this point of the run.
 fn rule(recipe: &ImageRecipe, progress: f64) -> Rule {
-    let (first, last) = (recipe.beta2, recipe.last_beta2);
-    let beta2 = first + (last - first) * 0.5 * (1.0 - (std::f64::consts::PI * progress.clamp(0.0, 1.0)).cos());
+    let beta2 = along(progress, recipe.beta2, recipe.last_beta2);
     let adam = |weight_decay| {
         let max_rms = if recipe.max_rms > 0.0 { recipe.max_rms } else { f64::INFINITY };
         Rule::Adam(AdamConfig { beta1: recipe.beta1, beta2, epsilon: 1e-8, max_rms, weight_decay })

@@ -22,4 +22,5 @@ pub mod session;
 pub mod tensorboard;
 pub mod text;
 pub mod trainer;
+mod vitals;
 mod watch;

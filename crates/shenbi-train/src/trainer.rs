@@ -163,13 +163,3 @@ pub(crate) fn scalar(tensor: Tensor<1>) -> f32 {
 pub(crate) fn pictures(batch: &Batch, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(batch.pixels.clone(), batch.shape), device)
 }
-
-/// How much generated pictures differ among each other, as a share of how much real ones do: the variance over the batch,
-/// a mean over pixels. 0 where all are the same.
-pub(crate) fn diversity(real: Tensor<4>, fake: Tensor<4>) -> f32 {
-    let spread = |x: Tensor<4>| {
-        let x = x.without_autodiff();
-        scalar((x.clone() - x.mean_dim(0)).powi_scalar(2).mean())
-    };
-    spread(fake) / spread(real).max(1e-12)
-}

@@ -90,8 +90,12 @@ pub struct ImageRecipe {
     pub lecam: f64,
     /// Differentiable augmentation of what D sees (2006.10738): any of `color`, `translation`, `cutout`.
     pub augment: Vec<Policy>,
+    /// Probability of each augmentation at the start.
+    pub augment_chance: f64,
+    /// The same at the end of the run (along a cosine).
+    pub last_augment_chance: f64,
     /// Adaptive augmentation (ADA, 2006.06676, eq. 1): the mean sign of D's answers on real pictures (0 where it guesses, 1
-    /// where it is sure of all) to which the probability of augmentation is steered; 0 augments always.
+    /// where it is sure of all) to which the probability is steered instead; 0 for none.
     pub ada_target: f64,
     /// ADA: the probability can go from 0 to 1 in this many thousand pictures.
     pub ada_kimg: f64,
@@ -162,6 +166,8 @@ impl Default for ImageRecipe {
             mmd: 0.0,
             lecam: 0.0,
             augment: Vec::new(),
+            augment_chance: 1.0,
+            last_augment_chance: 1.0,
             ada_target: 0.0,
             ada_kimg: 500.0,
             optimizer: OptimizerName::Adam,
@@ -235,11 +241,11 @@ pub const IMAGE_RECIPES: [(&str, Preset); 15] = [
         recipe.penalty_every = 4; // a third of the paper's cost for each picture
         (recipe.run.ema_kimg, recipe.run.ema_share) = (20.0, 0.05);
     }),
-    ("r3gan-cifar10", |recipe| r3gan_paper(recipe, [2, 512], 0.05, 5000.0, R3ganConfig::cifar10())),
-    ("r3gan-ffhq64", |recipe| r3gan_paper(recipe, [2, 256], 2.0, 500.0, R3ganConfig::ffhq64())),
-    ("r3gan-ffhq256", |recipe| r3gan_paper(recipe, [2, 256], 150.0, 500.0, R3ganConfig::ffhq256())),
-    ("r3gan-imagenet32", |recipe| r3gan_paper(recipe, [20, 4096], 0.5, 50_000.0, R3ganConfig::imagenet32())),
-    ("r3gan-imagenet64", |recipe| r3gan_paper(recipe, [20, 4096], 1.0, 50_000.0, R3ganConfig::imagenet64())),
+    ("r3gan-cifar10", |recipe| r3gan_paper(recipe, [2, 512], [0.05, 5000.0, 0.55], R3ganConfig::cifar10())),
+    ("r3gan-ffhq64", |recipe| r3gan_paper(recipe, [2, 256], [2.0, 500.0, 0.3], R3ganConfig::ffhq64())),
+    ("r3gan-ffhq256", |recipe| r3gan_paper(recipe, [2, 256], [150.0, 500.0, 0.3], R3ganConfig::ffhq256())),
+    ("r3gan-imagenet32", |recipe| r3gan_paper(recipe, [20, 4096], [0.5, 50_000.0, 0.5], R3ganConfig::imagenet32())),
+    ("r3gan-imagenet64", |recipe| r3gan_paper(recipe, [20, 4096], [1.0, 50_000.0, 0.4], R3ganConfig::imagenet64())),
 ];
 
 /// R3GAN's loss and optimizer.
@@ -249,12 +255,12 @@ fn r3gan_base(recipe: &mut ImageRecipe) {
 }
 
 /// R3GAN at the paper's size (2501.05441, appendix on training details). The schedules are over tens of millions of
-/// pictures there and over the whole run here.
+/// pictures there and over the whole run here; the penalty falls along a cosine there and geometrically here. Augmentation
+/// comes in as the run goes on; its changes there are ADA's (flips, turns, scales, colours, holes), here DiffAugment's.
 fn r3gan_paper(
     recipe: &mut ImageRecipe,
     [tens_of_millions, batch]: [usize; 2],
-    gamma: f64,
-    ema_kimg: f64,
+    [gamma, ema_kimg, last_augment_chance]: [f64; 3],
     networks: R3ganConfig,
 ) {
     r3gan_base(recipe);
@@ -263,6 +269,8 @@ fn r3gan_paper(
     (recipe.generator_rate, recipe.discriminator_rate, recipe.last_rate) = (2e-4, 2e-4, 0.25);
     (recipe.r1, recipe.r2, recipe.last_penalty) = (gamma, gamma, 0.1);
     (recipe.run.ema_kimg, recipe.run.ema_share) = (ema_kimg, 0.25);
+    recipe.augment = vec![Policy::Color, Policy::Translation, Policy::Cutout];
+    (recipe.augment_chance, recipe.last_augment_chance) = (0.0, last_augment_chance);
     (recipe.widths, recipe.blocks, recipe.cardinalities) = (networks.widths, networks.blocks, networks.cardinalities);
 }
 
@@ -371,6 +379,8 @@ impl ImageRecipe {
             ("feature_matching", self.feature_matching, 0.0, 1e6),
             ("mmd", self.mmd, 0.0, 1e6),
             ("lecam", self.lecam, 0.0, 1e6),
+            ("augment_chance", self.augment_chance, 0.0, 1.0),
+            ("last_augment_chance", self.last_augment_chance, 0.0, 1.0),
             ("ada_target", self.ada_target, 0.0, 1.0),
             ("ada_kimg", self.ada_kimg, 1e-3, 1e6),
             ("generator_rate", self.generator_rate, 0.0, 1.0),
