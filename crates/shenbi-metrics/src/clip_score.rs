@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use shenbi_data::Picture;
 use shenbi_models::encoder::clip::Clip;
-use shenbi_nn::kernels::in_f32;
+use shenbi_nn::kernels::in_split_f32;
 use shenbi_nn::ops::normalize;
 use shenbi_nn::weights;
 
@@ -87,7 +87,7 @@ impl ClipJudge {
             let pixels: Vec<Vec<f32>> = prepared.collect::<Result<_>>()?;
             let data = TensorData::new(pixels.concat(), [pictures.len(), 3, side, side]);
             let x = Tensor::from_data(data, &self.device);
-            rows.extend(weights::values(in_f32(|| normalize(self.clip.pictures.features(x)))).data);
+            rows.extend(weights::values(in_split_f32(|| normalize(self.clip.pictures.features(x)))).data);
         }
         finite(rows)
     }
@@ -130,11 +130,8 @@ pub fn clip_score(pictures: &[f32], captions: &[f32], dim: usize, protocol: &str
         return Err(MetricsError::Setting(message));
     }
     let cosine = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    let scores: Vec<f64> = pictures
-        .chunks_exact(dim)
-        .zip(captions.chunks_exact(dim))
-        .map(|pair| 100.0 * cosine(pair).max(0.0))
-        .collect();
+    let scores: Vec<f64> =
+        pictures.chunks_exact(dim).zip(captions.chunks_exact(dim)).map(|pair| 100.0 * cosine(pair).max(0.0)).collect();
     let score = scores.iter().sum::<f64>() / n as f64;
     let variance = scores.iter().map(|one| (one - score).powi(2)).sum::<f64>() / (n.max(2) - 1) as f64;
     let error = (variance / n as f64).sqrt();

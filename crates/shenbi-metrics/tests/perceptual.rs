@@ -74,7 +74,11 @@ fn lpips_agrees_with_its_authors_program() {
         };
         let plain = open();
         close(&plain.name(), &distances(&plain), &expected[&format!("lpips.{network}.unweighted")].data);
-        assert!(plain.name().starts_with("perceptual distance") && plain.id().ends_with("/unweighted"), "{}", plain.id());
+        assert!(
+            plain.name().starts_with("perceptual distance") && plain.id().ends_with("/unweighted"),
+            "{}",
+            plain.id()
+        );
         let weighted = open().weighted(&linear).unwrap();
         close(&weighted.name(), &distances(&weighted), &expected[&format!("lpips.{network}.formula")].data);
         assert!(weighted.id().starts_with(&format!("lpips-v0.1/{network}:")), "{}", weighted.id());

@@ -11,7 +11,7 @@ use serde::Serialize;
 use shenbi_data::{Picture, decode};
 use shenbi_models::backbone::{AlexNet, SqueezeNet, Tensors, Vgg16, squeezenet};
 use shenbi_nn::file::Format;
-use shenbi_nn::kernels::in_f32;
+use shenbi_nn::kernels::in_split_f32;
 use shenbi_nn::weights::{self, Named};
 
 use super::{Layer, lpips};
@@ -158,11 +158,13 @@ impl Lpips {
         };
         let weights = layers.iter().enumerate().map(of_layer).collect::<Result<Vec<_>>>()?;
         if named.contains_key(&format!("lin{}.model.1.weight", layers.len())) {
-            let message = format!("more than {} linear layers: they are of another network than {}", layers.len(), self.name);
+            let message =
+                format!("more than {} linear layers: they are of another network than {}", layers.len(), self.name);
             return Err(MetricsError::Setting(message));
         }
         let used = tensors.used();
-        let used: Named = named.iter().filter(|(name, _)| used.contains(*name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        let used: Named =
+            named.iter().filter(|(name, _)| used.contains(*name)).map(|(n, v)| (n.clone(), v.clone())).collect();
         let network = self.id.trim_start_matches("perceptual-v1/").trim_end_matches("/unweighted");
         let id = format!("lpips-v0.1/{network}/linear:{}", support::fingerprint(&used)?);
         Ok(Self { weights: Some(weights), id, ..self })
@@ -196,7 +198,7 @@ impl Lpips {
         let at_once = (PIXELS / (2 * size[0] * size[1])).max(1);
         let mut distances = Vec::with_capacity(pairs.len());
         for pairs in pairs.chunks(at_once) {
-            in_f32(|| self.look(pairs, size, &mut distances))?;
+            in_split_f32(|| self.look(pairs, size, &mut distances))?;
         }
         Ok(distances)
     }

@@ -33,7 +33,9 @@ impl Clip {
         let vision = config.get("vision_config");
         let number = |key: &str| vision.and_then(|vision| vision.get(key)).and_then(serde_json::Value::as_u64);
         let quick = match vision {
-            Some(vision) => vision.get("hidden_act").and_then(|act| act.as_str()).unwrap_or("quick_gelu") == "quick_gelu",
+            Some(vision) => {
+                vision.get("hidden_act").and_then(|act| act.as_str()).unwrap_or("quick_gelu") == "quick_gelu"
+            }
             None => open.pointer("/model_cfg/quick_gelu").and_then(serde_json::Value::as_bool).unwrap_or(false),
         };
         let named = folder.weights()?;
@@ -41,13 +43,16 @@ impl Clip {
         let tower = match Vit::size_of(&tensors) {
             Some((true, width, patch)) => (width, patch),
             _ => {
-                return Err(folder.error("it has no picture tower of CLIP: give the folder of a whole CLIP model".into()));
+                return Err(
+                    folder.error("it has no picture tower of CLIP: give the folder of a whole CLIP model".into())
+                );
             }
         };
         let (width, side) = (tower.0 as u64, SIDE as u64);
         let (heads, image) = (number("num_attention_heads"), number("image_size").unwrap_or(side));
         if heads.is_some_and(|heads| heads * HEAD as u64 != width) || image != side {
-            let heads = heads.map_or_else(String::new, |heads| format!(" with {heads} heads of {width} numbers together"));
+            let heads =
+                heads.map_or_else(String::new, |heads| format!(" with {heads} heads of {width} numbers together"));
             let message = format!(
                 "its picture tower sees {image}x{image}{heads}; {SIDE}x{SIDE} and heads of {HEAD} numbers are known: choose a \
                  CLIP such as openai/clip-vit-base-patch32"

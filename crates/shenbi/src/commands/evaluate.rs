@@ -181,7 +181,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(images) => pictures::of_folder(&args, images, &device)?,
         None => match model::load(name, &device, args.text_encoder.as_deref())? {
             Model::Image(model) => pictures::of_model(&args, &model, &device)?,
-            Model::Painter(painter) if args.features.is_some() || args.clip.is_some() => pictures::of_painter(&args, &painter, &device)?,
+            Model::Painter(painter) if args.features.is_some() || args.clip.is_some() => {
+                pictures::of_painter(&args, &painter, &device)?
+            }
             Model::Painter(_) if !args.metrics.is_empty() || args.compat.is_some() || args.held_out.is_some() => {
                 return Err(Failure::usage(
                     "--metrics, --compat and --held-out are for pictures as such: also give --features, the network that \

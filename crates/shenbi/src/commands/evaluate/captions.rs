@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use shenbi_data::Source;
+use shenbi_metrics::reference::SetHash;
 use shenbi_metrics::{ClipJudge, clip_score, r_precision};
 
 use super::metrics::Metric;
@@ -37,7 +38,8 @@ pub fn score(
     let count = set.count().unwrap_or(number);
     let number = number.min(count);
     let bar = Bar::new(&format!("{what}, captions"), number);
-    let (mut pictures, mut captions, mut damaged) = (Vec::new(), Vec::new(), 0);
+    let (mut pictures, mut captions) = (Vec::new(), Vec::new());
+    let (mut damaged, mut hash) = (0, SetHash::default());
     for start in (0..number).step_by(BATCH) {
         let places: Vec<u64> = (start..number.min(start + BATCH as u64))
             .map(|i| (u128::from(i) * u128::from(count) / u128::from(number)) as u64)
@@ -47,6 +49,7 @@ pub fn score(
             match picture {
                 Ok((picture, _)) => {
                     captions.push(sets::caption(source, *place)?);
+                    hash.add(&picture);
                     found.push(picture);
                 }
                 Err(_) => damaged += 1,
@@ -60,7 +63,7 @@ pub fn score(
     }
     let texts = judge.embed_texts(&captions).map_err(failed)?;
     let size = set.shape().map_or_else(|| "own-size".to_string(), |[h, w, c]| format!("{h}x{w}x{c}"));
-    let of = format!("{}/{size}/{}", judge.id(), set.name());
+    let of = format!("{}/{size}/{}:{hash}", judge.id(), set.name());
     if chosen.contains(&Metric::ClipScore) {
         scores.clip_score = Some(clip_score(&pictures, &texts, judge.dim(), &of).map_err(failed)?);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use shenbi_data::rng;
+use shenbi_metrics::reference::SetHash;
 use shenbi_metrics::{Diversity, Lpips};
 
 use super::pictures::NUMBER;
@@ -24,7 +25,8 @@ pub fn open(args: &Args, device: &Device) -> Result<Lpips, Failure> {
             "--metrics lpips: give --features, the network to look through: torchvision's vgg16, squeezenet1_1 or alexnet",
         ));
     };
-    Lpips::open(features, args.lpips.as_deref(), device).map_err(|error| Failure::Failed(format!("--metrics lpips: {error}")))
+    Lpips::open(features, args.lpips.as_deref(), device)
+        .map_err(|error| Failure::Failed(format!("--metrics lpips: {error}")))
 }
 
 /// The mean distance of pairs of `set`, of `-n` pictures in all.
@@ -47,7 +49,7 @@ pub fn diversity(args: &Args, set: &dyn Set, lpips: &Lpips, what: &str) -> Resul
         places.extend(of_class.as_chunks::<2>().0);
     }
     let bar = Bar::new(&format!("{what}, pairs"), places.len() as u64);
-    let (mut distances, mut damaged) = (Vec::with_capacity(places.len()), 0);
+    let (mut distances, mut damaged, mut hash) = (Vec::with_capacity(places.len()), 0, SetHash::default());
     for places in places.chunks(BATCH) {
         let mut pictures = set.get(places.as_flattened()).into_iter();
         let mut pairs = Vec::with_capacity(places.len());
@@ -57,6 +59,7 @@ pub fn diversity(args: &Args, set: &dyn Set, lpips: &Lpips, what: &str) -> Resul
                 _ => damaged += 1,
             }
         }
+        pairs.as_flattened().iter().for_each(|picture| hash.add(picture));
         distances.extend(lpips.distances(&pairs).map_err(failed)?);
         bar.at((distances.len() + damaged) as u64);
     }
@@ -65,5 +68,7 @@ pub fn diversity(args: &Args, set: &dyn Set, lpips: &Lpips, what: &str) -> Resul
     }
     let pairs = if classes.keys().any(Option::is_some) { "pairs-within-classes" } else { "random-pairs" };
     let [h, w, c] = set.shape().unwrap_or_default();
-    lpips.diversity(&distances, &format!("{h}x{w}x{c}/{}/{pairs}/pair-seed={}", set.name(), args.seed)).map_err(failed)
+    lpips
+        .diversity(&distances, &format!("{h}x{w}x{c}/{}:{hash}/{pairs}/pair-seed={}", set.name(), args.seed))
+        .map_err(failed)
 }

@@ -60,10 +60,24 @@ impl Metric {
 impl ValueEnum for Metric {
     fn value_variants<'a>() -> &'a [Self] {
         use Metric::{
-            ClassificationAccuracy, ClipRPrecision, ClipScore, Fid, FidInfinity, InceptionScore, IntraClass, Kid, Lpips,
-            Memorisation, Mmd, Pairs, Prdc,
+            ClassificationAccuracy, ClipRPrecision, ClipScore, Fid, FidInfinity, InceptionScore, IntraClass, Kid,
+            Lpips, Memorisation, Mmd, Pairs, Prdc,
         };
-        &[Fid, Kid, Prdc, InceptionScore, Mmd, FidInfinity, Memorisation, IntraClass, ClassificationAccuracy, Lpips, ClipScore, ClipRPrecision, Pairs]
+        &[
+            Fid,
+            Kid,
+            Prdc,
+            InceptionScore,
+            Mmd,
+            FidInfinity,
+            Memorisation,
+            IntraClass,
+            ClassificationAccuracy,
+            Lpips,
+            ClipScore,
+            ClipRPrecision,
+            Pairs,
+        ]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -79,7 +93,9 @@ impl ValueEnum for Metric {
             Self::ClassificationAccuracy => {
                 ("cas", "train a classifier on a model's pictures by class, test it on real ones (slow)")
             }
-            Self::Lpips => ("lpips", "how different generated pictures are from each other; --features vgg16 or the like"),
+            Self::Lpips => {
+                ("lpips", "how different generated pictures are from each other; --features vgg16 or the like")
+            }
             Self::ClipScore => ("clip-score", "do pictures show their captions, by the network of --clip"),
             Self::ClipRPrecision => ("clip-r-precision", "is a picture's own caption the best of 100, by --clip"),
             Self::Pairs => ("pairs", "PSNR and SSIM of two folders, picture by picture"),

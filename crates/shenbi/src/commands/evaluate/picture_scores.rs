@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use shenbi_metrics::{
-    ClassificationAccuracy, ClipScore, Diversity, Frechet, FrechetInfinity, InceptionScore, Interval, IntraClass, Kid, Memorisation, Mmd,
-    Pairs, Prdc, RPrecision,
+    ClassificationAccuracy, ClipScore, Diversity, Frechet, FrechetInfinity, InceptionScore, Interval, IntraClass, Kid,
+    Memorisation, Mmd, Pairs, Prdc, RPrecision,
 };
 
 /// The scores that were asked for.
@@ -119,7 +119,8 @@ impl PictureScores {
         }
         if let Some(Diversity { name, mean, error, .. }) = &self.lpips {
             let of_data = self.lpips_data.as_ref();
-            let of_data = of_data.map_or_else(String::new, |data| format!("  (data {:.4} ± {:.4})", data.mean, data.error));
+            let of_data =
+                of_data.map_or_else(String::new, |data| format!("  (data {:.4} ± {:.4})", data.mean, data.error));
             lines.push(format!("{name} of pairs {mean:.4} ± {error:.4}{of_data}"));
         }
         if let Some(found) = &self.clip_score {

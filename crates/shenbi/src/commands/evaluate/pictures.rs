@@ -73,7 +73,8 @@ fn differences(
 /// Captions belong to models of sentences and to captioned folders.
 fn refuse_captions(chosen: &[Metric]) -> Result<(), Failure> {
     chosen.iter().find(|metric| metric.needs_captions()).map_or(Ok(()), |metric| {
-        let message = format!("--metrics {}: the model paints without captions; give a model of sentences", metric.name());
+        let message =
+            format!("--metrics {}: the model paints without captions; give a model of sentences", metric.name());
         Err(Failure::usage(message))
     })
 }

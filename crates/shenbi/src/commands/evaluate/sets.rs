@@ -15,6 +15,10 @@ use shenbi_train::samples::noise;
 use super::{Args, SEED};
 use crate::data_source::SCENES;
 use crate::failure::Failure;
+use crate::output;
+
+/// Pictures of a folder whose sizes are looked at.
+const LOOKED_AT: usize = 32;
 
 /// A picture, and its class where it has one.
 pub type Labelled = (Picture, Option<usize>);
@@ -245,8 +249,18 @@ pub fn images(path: &Path, as_they_are: bool) -> Result<Box<dyn Set>, Failure> {
     if as_they_are {
         return Ok(Box::new(Originals { folder, name }));
     }
-    let first = (0..folder.count()).find_map(|i| folder.original(i).ok());
-    let size = first.map_or([64, 64], |picture| [picture.height, picture.width]);
+    let some = (0..folder.count()).step_by((folder.count() / LOOKED_AT).max(1));
+    let mut sizes = some.filter_map(|i| folder.original(i).ok()).map(|picture| [picture.height, picture.width]);
+    let size = sizes.next().unwrap_or([64, 64]);
+    if let Some([h, w]) = sizes.find(|other| *other != size) {
+        output::note(&format!(
+            "warning: --images {}: pictures of several sizes ({}x{}, {h}x{w}, ...); all are brought to the first, as for \
+             training; --compat leaves each as it is",
+            path.display(),
+            size[0],
+            size[1]
+        ));
+    }
     let shape = [size[0], size[1], Source::channels(&folder)];
     let (folder, _) = open_folder("--images", path, Some(shape), None)?;
     Ok(Box::new(Sourced { source: Arc::new(folder), name }))
