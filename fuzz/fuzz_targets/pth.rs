@@ -9,7 +9,7 @@ fuzz_target!(|bytes: &[u8]| {
     static PATH: OnceLock<std::path::PathBuf> = OnceLock::new();
     let path = PATH.get_or_init(|| std::env::temp_dir().join(format!("shenbi-fuzz-{}", std::process::id())));
     if std::fs::write(path, bytes).is_ok()
-        && let Ok((named, _)) = shenbi_nn::file::open(path)
+        && let Ok((named, _)) = shenbi_fuzz::file::open(path)
     {
         assert!(named.values().all(|values| values.shape.iter().product::<usize>() == values.data.len()));
     }

@@ -90,6 +90,24 @@ impl<E: Element> Input<'_, E> {
     }
 }
 
+impl<E: Element> Input<'_, E> {
+    /// Elements from `at` on as the sum of two of type T: all upper parts, all lower parts, and all upper parts again.
+    /// Gates are not looked at.
+    #[inline(always)]
+    pub(crate) fn split<T: Element>(&self, at: usize, out: &mut [T]) {
+        let n = out.len() / 3;
+        let (upper, rest) = out.split_at_mut(n);
+        let (lower, again) = rest.split_at_mut(n);
+        let parts = upper.iter_mut().zip(lower).zip(again);
+        for (((upper, lower), again), value) in parts.zip(&self.values[at..at + n]) {
+            let value = value.to_f32();
+            *upper = T::from_f32(value);
+            *lower = T::from_f32(value - upper.to_f32());
+            *again = *upper;
+        }
+    }
+}
+
 /// `out[i]` = `values[i]`.
 #[inline(always)]
 pub(crate) fn convert<E: Element, T: Element>(micro: Micro, values: &[E], out: &mut [T]) {

@@ -333,3 +333,46 @@ fn errors_name_the_shapes() {
         conv2d_forward(&g, &x, &w, Some(&[0.0; 5]), Activation::None, &mut y, Precision::F32).unwrap_err().to_string();
     assert!(bias.contains("`bias` has 5") && bias.contains("[6]"), "{bias}");
 }
+
+/// By three products of bf16: far nearer to f32 than bf16 is, on every instruction set.
+#[test]
+fn products_of_halves() {
+    for (batch, channels, size, kernel, stride, padding) in [
+        (2, [3, 40], [11, 9], [3, 3], 2, 0),
+        (1, [32, 33], [16, 16], [3, 3], 1, 1),
+        (3, [65, 70], [5, 7], [1, 7], 1, 0),
+        (17, [48, 64], [4, 4], [1, 1], 1, 0),
+        (2, [6, 8], [6, 5], [7, 1], 1, 3),
+    ] {
+        let padding = [if kernel[0] == 1 { 0 } else { padding }, if kernel[1] == 1 { 0 } else { padding }];
+        let g = Conv2d { kernel, padding, ..conv(batch, channels, size, 1, stride, 0) };
+        let n = sizes(&g);
+        // Of either sign and of sizes from 2^-8 to 2^8.
+        let sized = |n, seed| -> Vec<f32> {
+            values(n, seed).iter().zip(values(n, seed + 1)).map(|(v, e)| v * (8.0 * e).exp2()).collect()
+        };
+        let (x, w, bias) = (sized(n.x, 1), values(n.w, 3), values(g.out_channels, 5));
+        let mut want = vec![Sum::default(); n.y];
+        for_products(&g, |xi, wi, yi| want[yi].add(f64::from(x[xi]) * f64::from(w[wi])));
+        want.iter_mut().enumerate().for_each(|(i, s)| s.add(bias[i % g.out_channels].into()));
+        for isa in available_isas() {
+            with_isa(isa, || {
+                let packed = PackedWeights::split(&g, &w).unwrap();
+                assert!(packed.is_split() && packed.fits(&g, false, Precision::Bf16));
+                let mut y = vec![f32::NAN; n.y];
+                conv2d_forward_packed(&g, &x, &packed, Some(&bias), Activation::None, &mut y).unwrap();
+                let worst = y.iter().zip(&want).map(|(y, s)| (f64::from(*y) - s.value).abs() / s.magnitude);
+                let worst = worst.fold(0.0, f64::max);
+                println!("{g:?} {isa:?}: {:.1} of 2^-16 of the sum of |x w|", worst * 65536.0);
+                assert_close(&format!("{g:?} {isa:?}"), &y, &want);
+                // Pictures alone are as they are among others.
+                let one = Conv2d { batch: 1, ..g };
+                let mut alone = vec![f32::NAN; n.y / batch];
+                let first = &x[..n.x / batch];
+                conv2d_forward_packed(&one, first, &packed, Some(&bias), Activation::None, &mut alone).unwrap();
+                assert!(alone.iter().zip(&y).all(|(a, b)| (a - b).abs() <= 1e-6 * b.abs().max(1e-3)), "{g:?} {isa:?}");
+            })
+            .unwrap();
+        }
+    }
+}

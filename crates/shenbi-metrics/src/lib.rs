@@ -18,6 +18,7 @@
 //! | [`classifier`] | one that is trained on a labelled data set, where there is none |
 //! | [`bootstrap`](mod@bootstrap) | how far a score would be from itself on other pictures |
 //! | [`mod@reference`], [`npy`] | statistics of a reference, kept in a file |
+//! | [`mod@clip_score`] | does a picture show its caption, by CLIP |
 //! | [`mod@r_precision`] | is a picture's own caption the best among 100 |
 //! | [`text`] | texts: likelihoods, BLEU and self-BLEU, distinct-n, copied n-grams, the reverse score |
 //! | [`contrast`] | the picture and text encoder behind it, trained on real pictures and captions |
@@ -26,6 +27,7 @@ pub mod attributes;
 pub mod bootstrap;
 pub mod class_scores;
 pub mod classifier;
+pub mod clip_score;
 mod cnn;
 pub mod contrast;
 pub mod error;
@@ -55,6 +57,7 @@ pub use attributes::{AttributeReport, score};
 pub use bootstrap::Interval;
 pub use class_scores::{ClassificationAccuracy, IntraClass, classification_accuracy, intra_class};
 pub use classifier::{Classifier, ClassifierOptions};
+pub use clip_score::{ClipJudge, ClipScore, clip_score};
 pub use contrast::{ContrastEncoder, ContrastOptions};
 pub use error::{MetricsError, Result};
 pub use features::{FeatureNetwork, Preprocessing};
@@ -63,7 +66,7 @@ pub use frechet_infinity::{FrechetInfinity, frechet_infinity};
 pub use inception_score::{InceptionScore, Order, inception_score};
 pub use judge::{Judge, JudgeOptions};
 pub use kid::{Draw, Kid, KidOptions, kid};
-pub use lpips::lpips;
+pub use lpips::{Diversity, Lpips, lpips};
 pub use memorisation::{Memorisation, memorisation};
 pub use mmd::{Mmd, mmd};
 pub use pairs::{PairSum, Pairs};

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use shenbi_data::{Picture, decode};
 use shenbi_metrics::resize::Resizer;
-use shenbi_metrics::{FeatureNetwork, Preprocessing};
+use shenbi_metrics::{
+    Draw, FeatureNetwork, KidOptions, Moments, Order, Preprocessing, frechet, inception_score, kid, mmd, prdc,
+};
 use shenbi_nn::file::{self, Format};
+use shenbi_nn::kernels::in_split_f32;
 use shenbi_nn::weights::Named;
 
 fn read(path: impl AsRef<Path>) -> (Named, HashMap<String, String>) {
@@ -127,6 +130,53 @@ fn batches_and_threads_do_not_matter() {
         println!("{name}: batch {by_batch:.1e}, threads {by_threads:.1e}");
         assert!(by_batch <= 1e-6 && by_threads <= 1e-6, "{name}: batch {by_batch}, threads {by_threads}");
         assert!(error(&whole[..network.dim()], &whole[network.dim()..2 * network.dim()]) > 1e-3);
+    }
+}
+
+/// Nor do the scores of what is seen: of all pictures at once or one by one, on one thread or three, in f32 or by products
+/// of halves.
+#[test]
+fn scores_do_not_depend_on_batches_and_threads() {
+    const DIM: usize = 512;
+    let network = network("squeezenet1_1");
+    let sides = ["a", "b"]
+        .map(|side| (0..21).map(|i| picture(&format!("{side}{i}"), [24 + i % 5, 40 - i % 7])).collect::<Vec<_>>());
+    let scores = |at_once: usize| -> Vec<(&str, f64)> {
+        let seen = sides.each_ref().map(|pictures| {
+            let (mut moments, mut features, mut logits) = (Moments::new(DIM), Vec::new(), Vec::new());
+            for pictures in pictures.chunks(at_once) {
+                let (rows, classes) = network.embed_with_logits(pictures).expect("features");
+                moments.add(&rows).expect("rows");
+                features.extend(rows);
+                logits.extend(classes.expect("a classifier"));
+            }
+            (moments, features, logits)
+        });
+        let [(a, x, logits), (b, y, _)] = &seen;
+        let subsets = KidOptions { subsets: 10, size: 15, seed: 1, draw: Draw::Streams };
+        let found = prdc(x, y, DIM, "test").expect("features");
+        vec![
+            ("Fréchet", frechet(a, b, "test").expect("moments").distance),
+            ("KID", kid(x, y, DIM, subsets, "test").expect("features").mean),
+            ("IS", inception_score(logits, 1000, 3, Order::Shuffled(1), "test").expect("logits").mean),
+            ("MMD", mmd(x, y, DIM, "test").expect("features").distance),
+            ("precision", found.precision),
+            ("recall", found.recall),
+            ("density", found.density),
+            ("coverage", found.coverage),
+        ]
+    };
+    for (how, split) in [("f32", false), ("halves", true)] {
+        let ways = [(21, 1), (21, 3), (1, 3), (8, 2)].map(|(at_once, threads)| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            pool.install(|| if split { in_split_f32(|| scores(at_once)) } else { scores(at_once) })
+        });
+        for (i, (name, expected)) in ways[0].iter().enumerate() {
+            let worst =
+                ways.iter().map(|way| (way[i].1 - expected).abs() / expected.abs().max(1e-3)).fold(0.0, f64::max);
+            println!("{how}, {name} {expected}: at most {worst:.1e}");
+            assert!(worst <= 1e-6 && expected.is_finite(), "{how}, {name}: {worst}");
+        }
     }
 }
 

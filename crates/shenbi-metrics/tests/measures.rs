@@ -7,7 +7,7 @@ use shenbi_metrics::lpips::Layer;
 use shenbi_metrics::numpy_random::RandomState;
 use shenbi_metrics::{
     Draw, Gaussian, KidOptions, Moments, Order, PairSum, Reference, Saved, frechet, inception_score, kid, lpips, mmd,
-    prdc,
+    npy, prdc,
 };
 use shenbi_nn::file;
 use shenbi_nn::weights::Named;
@@ -205,4 +205,36 @@ fn odd_sets_give_numbers_or_errors() {
     }
     let broken = Gaussian { n: None, mean: vec![f64::NAN], covariance: vec![1.0] };
     assert!(Reference::new(broken).is_err());
+}
+
+/// What fuzzing of NumPy's files began with and kept (fuzz/): read or refused, and so is any damage to it.
+#[test]
+fn odd_files_of_numpy_are_read_or_refused() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/npz");
+    let mut files: Vec<_> = std::fs::read_dir(&folder).expect("a folder").flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let mut read = Vec::new();
+    for path in &files {
+        let bytes = std::fs::read(path).expect("readable");
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if Saved::from_bytes(&bytes).is_ok() {
+            read.push(name.to_string());
+        }
+        let _ = npy::from_npy(&bytes);
+        // Every cut, and some changed bytes.
+        for at in 0..bytes.len().min(2000) {
+            let _ = npy::from_npz(&bytes[..at], "sigma");
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << (at % 8);
+            let _ = Saved::from_bytes(&changed);
+            let _ = npy::from_npy(&changed);
+        }
+    }
+    assert!(
+        files.len() >= 7 && ["compressed", "plain"].iter().all(|name| read.iter().any(|read| read == name)),
+        "{read:?}"
+    );
+    for refused in ["columns", "mismatch", "object", "array"] {
+        assert!(!read.iter().any(|read| read == refused), "{refused}");
+    }
 }

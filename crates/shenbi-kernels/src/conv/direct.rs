@@ -23,14 +23,19 @@ const A_BYTES: usize = 768 << 10;
 /// Words past the end of the padded copy that whole vectors and tiles may touch.
 const SLACK: usize = 32;
 
+/// What x w is made of, where both are sums of two bf16: upper times upper, lower times upper, upper times lower.
+pub(super) const PARTS: usize = 3;
+
 /// One convolution in the sense above.
 #[derive(Clone)]
 pub(super) struct Direct {
     micro: Micro,
     batch: usize,
     groups: usize,
-    /// Channels of a group.
+    /// Channels of a group, those of all parts together.
     ci: usize,
+    /// Parts that a value of the input becomes: 1, or 3 where products of halves stand for one of f32.
+    parts: usize,
     co: usize,
     input: [usize; 2],
     output: [usize; 2],
@@ -92,6 +97,7 @@ impl Direct {
             batch: g.batch,
             groups: g.groups,
             ci,
+            parts: 1,
             co,
             input: [g.in_h, g.in_w],
             output: out,
@@ -132,6 +138,7 @@ impl Direct {
             batch: g.batch,
             groups: g.groups,
             ci: co,
+            parts: 1,
             co: ci,
             input: out,
             output: size,
@@ -144,6 +151,11 @@ impl Direct {
             step: 1,
         }
         .with_panels()
+    }
+
+    /// The same where each channel of the input is three: its upper half, its lower half, and its upper half again.
+    pub(super) fn in_parts(self) -> Self {
+        Self { parts: PARTS, ..self }
     }
 
     /// What it computes with.

@@ -7,11 +7,11 @@ mod direct;
 mod weights;
 
 use crate::activation::Activation;
-use crate::element::{Element, Input};
+use crate::element::{Element, Input, bf16};
 use crate::error::{KernelError, elements, expect_len, expect_nonzero};
 use crate::isa::{Micro, Precision};
 use crate::scratch::Buffer;
-use direct::Direct;
+use direct::{Direct, PARTS};
 
 /// The geometry of a convolution (cross-correlation, as everywhere in deep learning).
 ///
@@ -146,6 +146,7 @@ struct Lens {
 pub struct PackedWeights {
     g: Conv2d,
     backward: bool,
+    split: bool,
     job: Direct,
     words: Buffer,
 }
@@ -157,6 +158,36 @@ impl PackedWeights {
     /// As [`conv2d_forward`].
     pub fn forward(g: &Conv2d, w: &[f32], p: Precision) -> Result<Self, KernelError> {
         Self::new(g, w, p, false)
+    }
+
+    /// For [`conv2d_forward_packed`] of f32 values without a gate: nearly f32's products by three of bf16. Each value v is
+    /// taken as u + l, u = bf16(v) and l = bf16(v - u), and x w as u_x u_w + l_x u_w + u_x l_w, summed in f32: what is
+    /// left out is within 2^-16 of |x w|. Worth it where bf16 is more than three times as fast, as on AMX.
+    ///
+    /// # Errors
+    /// As [`conv2d_forward`].
+    pub fn split(g: &Conv2d, w: &[f32]) -> Result<Self, KernelError> {
+        const OP: &str = "pack_split_weights";
+        let wide = Conv2d { in_channels: elements(OP, &[g.in_channels, PARTS])?, ..*g };
+        let lens = Lens { x: None, w: Some(w.len()), y: None, bias: None, names: ["x", "w", "y"] };
+        let (out, _) = (g.check(OP, lens)?, wide.out_size_for(OP)?);
+        // [output][part, input][tap]
+        let each = w.len() / g.out_channels;
+        let mut parts = Vec::with_capacity(w.len() * PARTS);
+        for w in w.chunks_exact(each) {
+            let upper = |w: &f32| bf16::from_f32(*w).to_f32();
+            parts.extend(w.iter().map(upper));
+            parts.extend(w.iter().map(upper));
+            parts.extend(w.iter().map(|w| w - upper(w)));
+        }
+        let job = Direct::forward(&wide, out, Micro::active(Precision::Bf16)?).in_parts();
+        let words = job.pack(&parts);
+        Ok(Self { g: *g, backward: false, split: true, job, words })
+    }
+
+    /// Whether they are [`Self::split`].
+    pub fn is_split(&self) -> bool {
+        self.split
     }
 
     /// For [`conv2d_backward_data_packed`].
@@ -173,7 +204,7 @@ impl PackedWeights {
         let micro = Micro::active(p)?;
         let job = if backward { Direct::backward(g, out, micro) } else { Direct::forward(g, out, micro) };
         let words = job.pack(w);
-        Ok(Self { g: *g, backward, job, words })
+        Ok(Self { g: *g, backward, split: false, job, words })
     }
 
     /// Whether they are for this convolution (of any number of pictures), this direction, this precision and the active
@@ -211,6 +242,10 @@ pub fn conv2d_forward_packed<'a, X: Element, Y: Element>(
     let lens = Lens { x: Some(x.values.len()), w: None, y: Some(y.len()), bias: bias_len, names: ["x", "w", "y"] };
     g.check(OP, lens)?;
     x.check(OP)?;
+    if w.split && x.gate.is_some() {
+        let message = "weights packed in parts take no gate".to_string();
+        return Err(KernelError::Shape { op: OP, message });
+    }
     w.checked(OP, g, false)?.run(x, &w.words, bias, act, y);
     Ok(())
 }

@@ -12,6 +12,9 @@ use shenbi_nn::weights::{Named, WeightsError};
 use super::network::Network;
 use crate::{MetricsError, Result};
 
+/// What torchvision's AlexNet is published as: LPIPS alone looks through it.
+const ALEXNET: &str = "alexnet-owt";
+
 /// A network that this program knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -200,7 +203,8 @@ fn split(stem: &str) -> (&str, Option<&str>) {
 pub fn check_hash(path: &Path) -> Result<()> {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let (name, Some(expected)) = split(stem) else { return Ok(()) };
-    if !Kind::ALL.iter().any(|kind| kind.names().2.contains(&name)) {
+    let known = name == ALEXNET || Kind::ALL.iter().any(|kind| kind.names().2.contains(&name));
+    if !known {
         return Ok(());
     }
     let unreadable = |error: io::Error| MetricsError::Setting(format!("{}: cannot be read: {error}", path.display()));
@@ -263,6 +267,7 @@ mod tests {
         // SHA-256 of "abc": ba7816bf...
         let error = check("googlenet-1378be20.pth").unwrap_err();
         assert!(["begins with ba7816bf", "not with 1378be20", "load it again"].iter().all(|part| error.contains(part)));
+        assert!(check("alexnet-owt-7be5be79.pth").is_err());
         assert_eq!(check("googlenet-ba7816bf.pth"), Ok(()));
         assert_eq!(check("mine-20250101.pth"), Ok(()));
         assert_eq!(check("googlenet.pth"), Ok(()));

@@ -20,7 +20,7 @@ mod kind;
 mod network;
 mod prepare;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
@@ -32,7 +32,7 @@ use shenbi_nn::weights::{self, Named};
 pub use kind::{Kind, folders};
 use network::Network;
 pub use prepare::Preprocessing;
-use prepare::Recipe;
+pub(crate) use prepare::Recipe;
 
 use crate::{MetricsError, Result, support};
 
@@ -62,36 +62,9 @@ impl FeatureNetwork {
     /// # Errors
     /// There is no such file or it cannot be read, is damaged, holds another network, or would run code.
     pub fn open(what: &str, device: &Device) -> Result<Self> {
-        let whole = Path::new(what);
-        if !whole.exists()
-            && let Some(kind) = Kind::from_slug(what)
-        {
-            let folders = folders();
-            let Some(path) = kind.find(&folders) else {
-                let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-                let folders = if folders.is_empty() { "no folder is set".to_string() } else { folders.join(", ") };
-                return Err(MetricsError::Setting(format!(
-                    "no weights of {what} in {folders}: put a file there (SHENBI_WEIGHTS names a folder), or give its path"
-                )));
-            };
-            return Self::open_file(&path, Some(kind), device);
-        }
-        match what.split_once(':').and_then(|(slug, path)| Some((Kind::from_slug(slug)?, Path::new(path)))) {
-            Some((kind, path)) if !whole.exists() => Self::open_file(path, Some(kind), device),
-            _ => Self::open_file(whole, None, device),
-        }
-    }
-
-    fn open_file(path: &Path, expected: Option<Kind>, device: &Device) -> Result<Self> {
+        let (path, expected) = locate(what)?;
+        let (named, format) = read(&path)?;
         let at = |error: String| MetricsError::Setting(format!("{}: {error}", path.display()));
-        if !path.is_file() {
-            let names = Kind::slugs();
-            return Err(at(format!(
-                "no such file; expected one with a network's weights, or a network's name: {names}"
-            )));
-        }
-        kind::check_hash(path)?;
-        let (named, format) = file::open(path).map_err(|error| at(error.to_string()))?;
         let network = Self::from_named(named, format, device).map_err(|error| at(error.to_string()))?;
         match expected {
             Some(expected) if expected != network.kind => {
@@ -213,6 +186,46 @@ impl FeatureNetwork {
         }
         Ok((features, logits))
     }
+}
+
+/// The file that `what` means, as [`FeatureNetwork::open`] has it, and the network that it must hold.
+///
+/// # Errors
+/// A network was named, and there is no file of it.
+pub(crate) fn locate(what: &str) -> Result<(PathBuf, Option<Kind>)> {
+    let whole = Path::new(what);
+    if !whole.exists()
+        && let Some(kind) = Kind::from_slug(what)
+    {
+        let folders = folders();
+        let Some(path) = kind.find(&folders) else {
+            let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+            let folders = if folders.is_empty() { "no folder is set".to_string() } else { folders.join(", ") };
+            return Err(MetricsError::Setting(format!(
+                "no weights of {what} in {folders}: put a file there (SHENBI_WEIGHTS names a folder), or give its path"
+            )));
+        };
+        return Ok((path, Some(kind)));
+    }
+    match what.split_once(':').and_then(|(slug, path)| Some((Kind::from_slug(slug)?, Path::new(path)))) {
+        Some((kind, path)) if !whole.exists() => Ok((path.to_path_buf(), Some(kind))),
+        _ => Ok((whole.to_path_buf(), None)),
+    }
+}
+
+/// The tensors in a file of weights, without what wraps their names.
+///
+/// # Errors
+/// It cannot be read, is damaged, is not the one that its name says, or would run code.
+pub(crate) fn read(path: &Path) -> Result<(Named, Format)> {
+    let at = |error: String| MetricsError::Setting(format!("{}: {error}", path.display()));
+    if !path.is_file() {
+        let names = Kind::slugs();
+        return Err(at(format!("no such file; expected one with a network's weights, or a network's name: {names}")));
+    }
+    kind::check_hash(path)?;
+    let (named, format) = file::open(path).map_err(|error| at(error.to_string()))?;
+    Ok((unwrap(named), format))
 }
 
 /// Names without what wraps all of them.

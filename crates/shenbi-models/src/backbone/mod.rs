@@ -3,6 +3,7 @@
 //! A backbone is built from a file's named tensors and never trained here. Its weights, the size it wants and the way
 //! pictures are brought to that size all change a score, so all of them belong in the score's protocol.
 
+pub mod alexnet;
 pub mod branches;
 pub mod googlenet;
 pub mod inception;
@@ -14,6 +15,7 @@ pub mod transformer;
 pub mod vgg;
 pub mod vit;
 
+pub use alexnet::AlexNet;
 pub use googlenet::GoogLeNet;
 pub use inception::InceptionV3;
 pub use load::Tensors;

@@ -188,24 +188,35 @@ impl SqueezeNet {
         named
     }
 
-    /// What it sees before each pooling, and last: the channels of the first convolution, and 256, 512 and 512 (of 1.1:
-    /// 128, 256 and 512).
+    /// What LPIPS (1801.03924) compares: what it sees before each pooling, and after each fire module that no pooling
+    /// follows any more. Version 1.1: 64, 128, 256, 384, 384, 512 and 512 channels; 1.0: 96, 256, 512 and 512.
     ///
     /// # Shapes
     /// x: `[b, 3, h, w]` as [`prepare`] gives it (sides of at least 32), returns `[b, c, h / 2, w / 2]` to
     /// `[b, 512, h / 16, w / 16]` or so.
-    pub fn stages(&self, x: Tensor<4>) -> Vec<Tensor<4>> {
-        let mut seen = Vec::with_capacity(4);
-        let mut pooled = |x: Tensor<4>| {
-            seen.push(x.clone());
-            max_pool2d(x, Pool::new(3, 2).hanging_over())
-        };
-        let mut x = pooled(self.first.forward_leaky(x, 0.0));
+    pub fn layers(&self, x: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut seen = vec![self.first.forward_leaky(x, 0.0)];
+        let pooled = |x: &Tensor<4>| max_pool2d(x.clone(), Pool::new(3, 2).hanging_over());
+        let mut x = pooled(&seen[0]);
         for ((place, _), fire) in self.version.fires.iter().zip(&self.fires) {
             x = fire.forward(x);
-            x = if self.version.pooled.contains(place) { pooled(x) } else { x };
+            let pools = self.version.pooled.contains(place);
+            if pools || self.version.pooled.iter().all(|pooled| place > pooled) {
+                seen.push(x.clone());
+            }
+            x = if pools { pooled(&x) } else { x };
         }
-        seen.push(x);
+        seen
+    }
+
+    /// What it sees before each pooling, and last: the channels of the first convolution, and 256, 512 and 512 (of 1.1:
+    /// 128, 256 and 512).
+    ///
+    /// # Shapes
+    /// As [`Self::layers`].
+    pub fn stages(&self, x: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut seen = self.layers(x);
+        seen.drain(3..seen.len() - 1);
         seen
     }
 

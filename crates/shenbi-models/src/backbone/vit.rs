@@ -26,7 +26,7 @@ use super::transformer::{self, Layer, LayerOptions};
 /// Height and width of the pictures.
 pub const SIDE: usize = 224;
 /// Numbers in a head.
-const HEAD: usize = 64;
+pub const HEAD: usize = 64;
 
 /// Where a family of files has its tensors. A `#` stands for the layer's number.
 struct Names {
@@ -169,6 +169,14 @@ impl Vit {
     /// # Errors
     /// A tensor is missing or has another shape.
     pub fn from_tensors(tensors: &Tensors) -> Result<Self, WeightsError> {
+        Self::clip(tensors, true)
+    }
+
+    /// The same. quick: whether CLIP's GELU is x σ(1.702 x), as OpenAI's have it.
+    ///
+    /// # Errors
+    /// As [`Self::from_tensors`].
+    pub fn clip(tensors: &Tensors, quick: bool) -> Result<Self, WeightsError> {
         let names = names(tensors).unwrap_or(&DINOV2);
         let (clip, width, side) = Self::size_of(tensors)
             .filter(|(_, width, side)| *width > 0 && width.is_multiple_of(HEAD) && (1..=SIDE).contains(side))
@@ -181,7 +189,7 @@ impl Vit {
             let (found, expected) = (vec![class.len()], vec![width]);
             return Err(WeightsError::Shape { name: names.class.to_string(), found, expected });
         }
-        let options = LayerOptions { n: width, heads: width / HEAD, epsilon, quick: clip, post: false };
+        let options = LayerOptions { n: width, heads: width / HEAD, epsilon, quick: clip && quick, post: false };
         Ok(Self {
             patch,
             class: tensors.param(class.to_vec(), [width]),

@@ -2,6 +2,7 @@
 //! (`pretrained` and what it is made of).
 
 pub mod bert;
+pub mod clip;
 pub mod clip_text;
 mod folder;
 pub mod pretrained;

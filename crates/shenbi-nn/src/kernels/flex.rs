@@ -404,7 +404,8 @@ fn conv(
     let [co, _, kh, kw] = weight.shape().dims();
     let g = geometry(x.dy.shape().dims(), co, [kh, kw], stride);
     let [h, w] = run(g.out_size());
-    let (weight, bias) = (run(packed(&weight, &g, false)), bias.as_ref().map(elements));
+    let split = precision::split() && x.dy.dtype() == DType::F32 && x.gate.is_none();
+    let (weight, bias) = (run(packed(&weight, &g, false, split)), bias.as_ref().map(elements));
     let y = with_element!(x.dy.dtype(), X => with_element!(dtype, Y => {
         let mut y = buffer::<Y>(g.batch * co * h * w);
         run(kernels::conv2d_forward_packed(&g, x.input::<X>(), &weight, bias, activation(slope), &mut y));
@@ -429,7 +430,7 @@ fn transposed(
     let [b, _, _, _] = dy.dy.shape().dims();
     let ci = ci * stride.groups;
     let g = geometry([b, ci, h, w], co, [kh, kw], stride);
-    let (weight, bias) = (run(packed(&weight, &g, true)), bias.as_ref().map(elements));
+    let (weight, bias) = (run(packed(&weight, &g, true, false)), bias.as_ref().map(elements));
     let dx = with_element!(dy.dy.dtype(), Y => with_element!(dtype, X => {
         let mut dx = buffer::<X>(b * ci * h * w);
         run(kernels::conv2d_backward_data_packed(&g, dy.input::<Y>(), &weight, bias, activation(slope), &mut dx));

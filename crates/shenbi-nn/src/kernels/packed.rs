@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use burn::tensor::Bytes;
 use burn_flex::FlexTensor;
-use shenbi_kernels::{Conv2d, KernelError, PackedWeights};
+use shenbi_kernels::{Conv2d, KernelError, PackedWeights, Precision};
 
 use super::memory::elements;
 use super::precision;
@@ -23,13 +23,15 @@ struct Entry {
 
 static KEPT_WEIGHTS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
-/// `weight`, which is contiguous, packed for this convolution.
-pub fn packed(weight: &FlexTensor, g: &Conv2d, backward: bool) -> Result<Arc<PackedWeights>, KernelError> {
-    let (data, start, precision) = (weight.data_arc(), weight.layout().start_offset(), precision());
+/// `weight`, which is contiguous, packed for this convolution; split: for three products of bf16.
+pub fn packed(weight: &FlexTensor, g: &Conv2d, backward: bool, split: bool) -> Result<Arc<PackedWeights>, KernelError> {
+    let (data, start) = (weight.data_arc(), weight.layout().start_offset());
+    let precision = if split { Precision::Bf16 } else { precision() };
     {
         let mut kept = KEPT_WEIGHTS.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.iter().find(|entry| {
-            let same = entry.start == start && entry.packed.fits(g, backward, precision);
+            let same =
+                entry.start == start && entry.packed.is_split() == split && entry.packed.fits(g, backward, precision);
             same && entry.bytes.upgrade().is_some_and(|bytes| Arc::ptr_eq(&bytes, &data))
         });
         if let Some(entry) = known {
@@ -38,7 +40,9 @@ pub fn packed(weight: &FlexTensor, g: &Conv2d, backward: bool) -> Result<Arc<Pac
         kept.retain(|entry| entry.bytes.strong_count() > 0);
     }
     let values = elements::<f32>(weight);
-    let packed = if backward {
+    let packed = if split {
+        PackedWeights::split(g, values)?
+    } else if backward {
         PackedWeights::backward(g, values, precision)?
     } else {
         PackedWeights::forward(g, values, precision)?

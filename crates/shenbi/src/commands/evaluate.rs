@@ -1,5 +1,7 @@
 //! `shenbi evaluate`: how well pictures show what was asked for, and how near they are to real ones.
 
+mod captions;
+mod diversity;
 mod metrics;
 pub mod network;
 mod pairs;
@@ -38,6 +40,8 @@ Examples:
   shenbi evaluate --images painted --reference photos-64.safetensors --features squeezenet1_0.safetensors --bootstrap 50
   shenbi evaluate --images restored --data originals --metrics pairs
   shenbi evaluate --model runs/00004-seqgan --against runs/00003-mle-lstm --data lines.txt --plot seqgan.svg
+  shenbi evaluate --model runs/00003-r3gan-cifar10 --features vgg16-397923af.pth --lpips vgg.pth --metrics lpips
+  shenbi evaluate --model runs/00002-brush-emoji --data emoji --caption-column text --clip clip-vit-base-patch32
 
 On scenes: attribute accuracy, by a classifier trained on real scenes, for combinations of shape and colour that were
 trained on and for those held out; only captions that name the background are painted. On a folder: R-precision, the share of pictures whose own caption is the best of 100,
@@ -87,7 +91,13 @@ pub struct Args {
     /// name (docs/metrics.md)
     #[arg(long, value_name = "NETWORK")]
     features: Option<String>,
-    /// Which scores of pictures, separated by commas [default: fid,kid,prdc]
+    /// For lpips: the linear layers of its authors' program (v0.1/vgg.pth and so on) [default: none, all weights 1]
+    #[arg(long, value_name = "FILE", requires = "features")]
+    lpips: Option<PathBuf>,
+    /// For clip-score and clip-r-precision: a folder of CLIP as Hugging Face has it, such as clip-vit-base-patch32
+    #[arg(long, value_name = "FOLDER")]
+    clip: Option<PathBuf>,
+    /// Which scores of pictures, separated by commas [default: fid,kid,prdc; with --clip alone, its two]
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',')]
     metrics: Vec<Metric>,
     /// Repeat another tool's choices: its resizer, subsets, shuffles and seeds, pictures at their own sizes, all of them
@@ -180,7 +190,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(images) => pictures::of_folder(&args, images, &device)?,
         None => match model::load(name, &device, args.text_encoder.as_deref())? {
             Model::Image(model) => pictures::of_model(&args, &model, &device)?,
-            Model::Painter(painter) if args.features.is_some() => pictures::of_painter(&args, &painter, &device)?,
+            Model::Painter(painter) if args.features.is_some() || args.clip.is_some() => {
+                pictures::of_painter(&args, &painter, &device)?
+            }
             Model::Painter(_) if !args.metrics.is_empty() || args.compat.is_some() || args.held_out.is_some() => {
                 return Err(Failure::usage(
                     "--metrics, --compat and --held-out are for pictures as such: also give --features, the network that \

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
+use shenbi_data::{Picture, decode};
 use shenbi_models::backbone::SqueezeNet;
 use shenbi_nn::{Init, file};
 use tempfile::TempDir;
@@ -256,6 +257,54 @@ fn a_run_is_scored_while_it_trains() {
 }
 
 #[test]
+fn how_pictures_differ_and_what_captions_say() {
+    let parent = TempDir::new().unwrap();
+    let folder = parent.path();
+    run(folder, "data scenes --out scenes -n 12 --level one --size 32").good();
+    discs(&folder.join("small"), 8);
+    write_features(&folder.join("f.safetensors"));
+    let given = "evaluate --images scenes --features f.safetensors --metrics lpips";
+    let json = run(folder, &format!("{given} -n 8 --data scenes --json")).good().json();
+    let found = &json["rows"][0]["pictures"]["lpips"];
+    assert_eq!((found["name"].as_str(), &found["pairs"]), (Some("perceptual distance (SqueezeNet)"), &4.into()));
+    assert!(found["mean"].as_f64().unwrap() > 0.0 && found["error"].as_f64().unwrap() > 0.0, "{found}");
+    let protocol = found["protocol"].as_str().unwrap();
+    for part in ["perceptual-v1/squeezenet1_0:", "/caffe/unweighted/32x32x3/images=scenes:all:", "/random-pairs/"] {
+        assert!(protocol.contains(part), "{protocol}");
+    }
+    let table = run(folder, &format!("{given} --data scenes")).good();
+    assert!(
+        table.out.contains("perceptual distance (SqueezeNet) of pairs ") && !table.out.contains("LPIPS"),
+        "{}",
+        table.out
+    );
+    // Two pictures of each caption.
+    let json = run(folder, "evaluate --features f.safetensors --metrics lpips -n 6 --json").good().json();
+    let found = &json["rows"][0]["pictures"]["lpips"];
+    let protocol = found["protocol"].as_str().unwrap();
+    assert!(protocol.contains("/painted-of-captions/2-a-caption/seed=1:"), "{protocol}");
+    assert!(protocol.ends_with("/pairs-within-classes/pair-seed=1/pairs=3"), "{protocol}");
+
+    let bad = |args: &str, code, words: &[&str]| run(folder, &format!("evaluate {args}")).bad(code, words);
+    bad("--images scenes --metrics lpips", 2, &["--features", "vgg16", "alexnet"]);
+    bad("--images small --features f.safetensors --metrics lpips", 1, &["16x16", "32x32"]);
+    bad(
+        "--images scenes --features f.safetensors --metrics lpips --lpips f.safetensors",
+        1,
+        &["SqueezeNet 1.0", "squeezenet1_1"],
+    );
+    bad(
+        "--images scenes --data scenes --features f.safetensors --lpips f.safetensors",
+        2,
+        &["--lpips", "--metrics lpips"],
+    );
+    bad("--images scenes --metrics clip-score", 2, &["clip-score", "--clip"]);
+    bad("--images scenes --clip nowhere", 1, &["--clip nowhere", "Hugging Face"]);
+    let encoder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shenbi-models/tests/fixtures/encoders/clip");
+    bad(&format!("--images scenes --clip {encoder}"), 1, &["no picture tower", "whole CLIP"]);
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused() {
     let parent = TempDir::new().unwrap();
     let folder = parent.path();
@@ -272,6 +321,15 @@ fn what_cannot_be_compared_is_refused() {
     bad("--images data --data none --features f.safetensors", 1, &["--data none"]);
     bad("--images empty --data data --features f.safetensors", 1, &["empty", "no pictures"]);
     bad("--images data --data few --features f.safetensors", 1, &["data: 4 readable pictures", "at least 6"]);
+    // Other sizes than the first picture's are said, and brought to it.
+    fs::create_dir(folder.join("mixed")).unwrap();
+    for i in 0..7 {
+        fs::copy(folder.join(format!("data/{i}.png")), folder.join(format!("mixed/{i}.png"))).unwrap();
+    }
+    let large = Picture { width: 32, height: 32, channels: 3, pixels: vec![90; 32 * 32 * 3] };
+    decode::write_png(folder.join("mixed/large.png"), &large).unwrap();
+    let mixed = run(folder, "evaluate --images mixed --data data --features f.safetensors --metrics fid").good();
+    assert!(mixed.err.contains("several sizes (16x16, 32x32, ...)"), "{}", mixed.err);
     bad("--images data --data data --split test --features f.safetensors", 1, &["split `test`"]);
     bad("--images data --model run --data data", 2, &["--images", "--model"]);
     let other = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/judge-scenes-32.safetensors");

@@ -66,9 +66,14 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
         out[..begin * job.ci].fill(T::default());
         out[end * job.ci..].fill(T::default());
         let first = ((image * h + y) * w) as isize + begin as isize + left;
-        let at = first.max(0) as usize * job.groups * job.ci + self.group * job.ci;
+        let channels = job.ci / job.parts;
+        let at = first.max(0) as usize * job.groups * channels + self.group * channels;
         let out = &mut out[begin * job.ci..end * job.ci];
-        if job.groups == 1 {
+        if job.parts > 1 {
+            for (i, out) in out.chunks_exact_mut(job.ci).enumerate() {
+                self.x.split(at + i * job.groups * channels, out);
+            }
+        } else if job.groups == 1 {
             self.x.read(job.micro, at, out);
         } else {
             for (i, out) in out.chunks_exact_mut(job.ci).enumerate() {

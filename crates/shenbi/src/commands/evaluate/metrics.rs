@@ -19,6 +19,9 @@ pub enum Metric {
     IntraClass,
     ClassificationAccuracy,
     Memorisation,
+    Lpips,
+    ClipScore,
+    ClipRPrecision,
     Pairs,
 }
 
@@ -30,12 +33,22 @@ impl Metric {
 
     /// Whether each picture's features are needed, and not their statistics alone.
     pub fn keeps_features(self) -> bool {
-        !matches!(self, Self::Fid | Self::InceptionScore | Self::Pairs | Self::ClassificationAccuracy)
+        self.needs_network() && !matches!(self, Self::Fid | Self::InceptionScore)
     }
 
     /// Whether it works on a network's features or classes.
     pub fn needs_network(self) -> bool {
-        !matches!(self, Self::Pairs | Self::ClassificationAccuracy)
+        !matches!(self, Self::Pairs | Self::ClassificationAccuracy | Self::Lpips) && !self.needs_captions()
+    }
+
+    /// Whether it compares pictures with their captions, by CLIP.
+    pub fn needs_captions(self) -> bool {
+        matches!(self, Self::ClipScore | Self::ClipRPrecision)
+    }
+
+    /// Whether pictures of the other side are needed.
+    pub fn needs_data(self) -> bool {
+        !matches!(self, Self::InceptionScore | Self::Lpips) && !self.needs_captions()
     }
 
     /// Its name on the command line.
@@ -47,9 +60,24 @@ impl Metric {
 impl ValueEnum for Metric {
     fn value_variants<'a>() -> &'a [Self] {
         use Metric::{
-            ClassificationAccuracy, Fid, FidInfinity, InceptionScore, IntraClass, Kid, Memorisation, Mmd, Pairs, Prdc,
+            ClassificationAccuracy, ClipRPrecision, ClipScore, Fid, FidInfinity, InceptionScore, IntraClass, Kid,
+            Lpips, Memorisation, Mmd, Pairs, Prdc,
         };
-        &[Fid, Kid, Prdc, InceptionScore, Mmd, FidInfinity, Memorisation, IntraClass, ClassificationAccuracy, Pairs]
+        &[
+            Fid,
+            Kid,
+            Prdc,
+            InceptionScore,
+            Mmd,
+            FidInfinity,
+            Memorisation,
+            IntraClass,
+            ClassificationAccuracy,
+            Lpips,
+            ClipScore,
+            ClipRPrecision,
+            Pairs,
+        ]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -65,6 +93,11 @@ impl ValueEnum for Metric {
             Self::ClassificationAccuracy => {
                 ("cas", "train a classifier on a model's pictures by class, test it on real ones (slow)")
             }
+            Self::Lpips => {
+                ("lpips", "how different generated pictures are from each other; --features vgg16 or the like")
+            }
+            Self::ClipScore => ("clip-score", "do pictures show their captions, by the network of --clip"),
+            Self::ClipRPrecision => ("clip-r-precision", "is a picture's own caption the best of 100, by --clip"),
             Self::Pairs => ("pairs", "PSNR and SSIM of two folders, picture by picture"),
         };
         Some(PossibleValue::new(name).help(help))
@@ -114,6 +147,7 @@ impl Compat {
 /// The scores that are asked for, checked.
 pub fn chosen(args: &Args) -> Result<Vec<Metric>, Failure> {
     let by_default: &[Metric] = match (args.compat, &args.reference) {
+        (_, None) if args.clip.is_some() && args.features.is_none() => &[Metric::ClipScore, Metric::ClipRPrecision],
         (_, Some(_)) => &[Metric::Fid],
         (Some(compat), None) => compat.metrics(),
         (None, None) => &[Metric::Fid, Metric::Kid, Metric::Prdc],
@@ -134,6 +168,13 @@ pub fn chosen(args: &Args) -> Result<Vec<Metric>, Failure> {
             );
             return Err(Failure::usage(message));
         }
+    }
+    if let Some(metric) = metrics.iter().find(|metric| metric.needs_captions() && args.clip.is_none()) {
+        let message = format!("--metrics {}: it needs --clip, a folder of CLIP as Hugging Face has it", metric.name());
+        return Err(Failure::usage(message));
+    }
+    if args.lpips.is_some() && !metrics.contains(&Metric::Lpips) {
+        return Err(Failure::usage("--lpips: it belongs to --metrics lpips"));
     }
     Ok(metrics)
 }

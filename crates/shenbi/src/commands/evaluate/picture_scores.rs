@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use shenbi_metrics::{
-    ClassificationAccuracy, Frechet, FrechetInfinity, InceptionScore, Interval, IntraClass, Kid, Memorisation, Mmd,
-    Pairs, Prdc,
+    ClassificationAccuracy, ClipScore, Diversity, Frechet, FrechetInfinity, InceptionScore, Interval, IntraClass, Kid,
+    Memorisation, Mmd, Pairs, Prdc, RPrecision,
 };
 
 /// The scores that were asked for.
@@ -30,6 +30,15 @@ pub struct PictureScores {
     pub intra_class: Option<IntraClass>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classification_accuracy: Option<ClassificationAccuracy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lpips: Option<Diversity>,
+    /// The same of the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lpips_data: Option<Diversity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_score: Option<ClipScore>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_r_precision: Option<RPrecision>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pairs: Option<Pairs>,
 }
@@ -108,6 +117,19 @@ impl PictureScores {
             let (accuracy, chance) = (100.0 * found.accuracy, 100.0 * found.chance);
             lines.push(format!("classification accuracy {accuracy:.1}%  (chance {chance:.1}%)"));
         }
+        if let Some(Diversity { name, mean, error, .. }) = &self.lpips {
+            let of_data = self.lpips_data.as_ref();
+            let of_data =
+                of_data.map_or_else(String::new, |data| format!("  (data {:.4} ± {:.4})", data.mean, data.error));
+            lines.push(format!("{name} of pairs {mean:.4} ± {error:.4}{of_data}"));
+        }
+        if let Some(found) = &self.clip_score {
+            lines.push(format!("CLIP score {:.3} ± {:.3}", found.score, found.error));
+        }
+        if let Some(found) = &self.clip_r_precision {
+            let (share, chance) = (100.0 * found.r_at_1, 100.0 * found.chance);
+            lines.push(format!("CLIP R-precision {share:.1}%  (chance {chance:.0}%)"));
+        }
         if let Some(found) = &self.pairs {
             let psnr = found.psnr.map_or_else(|| "none (all equal)".to_string(), |psnr| format!("{psnr:.2} dB"));
             lines.push(format!("PSNR {psnr}  SSIM {:.4}  ({} of {} equal)", found.ssim, found.equal, found.n));
@@ -119,6 +141,7 @@ impl PictureScores {
     pub fn protocols(&self) -> Vec<&str> {
         let Self { frechet, kid, prdc, inception_score, mmd, .. } = self;
         let Self { frechet_infinity, memorisation, intra_class, classification_accuracy, pairs, .. } = self;
+        let Self { lpips, lpips_data, clip_score, clip_r_precision, .. } = self;
         let of = [
             frechet.as_ref().map(|found| &found.protocol),
             frechet_infinity.as_ref().map(|found| &found.protocol),
@@ -129,6 +152,10 @@ impl PictureScores {
             memorisation.as_ref().map(|found| &found.protocol),
             intra_class.as_ref().map(|found| &found.protocol),
             classification_accuracy.as_ref().map(|found| &found.protocol),
+            lpips.as_ref().map(|found| &found.protocol),
+            lpips_data.as_ref().map(|found| &found.protocol),
+            clip_score.as_ref().map(|found| &found.protocol),
+            clip_r_precision.as_ref().map(|found| &found.protocol),
             pairs.as_ref().map(|found| &found.protocol),
         ];
         of.into_iter().flatten().map(String::as_str).collect()

@@ -19,7 +19,7 @@ use super::picture_scores::PictureScores;
 use super::reference::{keep, open_reference, protocol};
 use super::sets::{self, Generated, Painted, Set, Sourced};
 use super::side::{self, Keep, Side};
-use super::{Args, Row, Scores, failed, pairs, sheet, taught};
+use super::{Args, Row, Scores, captions, diversity, failed, pairs, sheet, taught};
 use crate::data_source::SCENES;
 use crate::failure::Failure;
 use crate::output;
@@ -38,6 +38,7 @@ pub fn of_model(args: &Args, model: &ImageModel, device: &Device) -> Result<Vec<
     if chosen.contains(&Metric::Pairs) {
         return Err(Failure::usage("--metrics pairs: a model's pictures have no partners; give two folders"));
     }
+    refuse_captions(&chosen)?;
     let made = Generated { model, seed: args.seed };
     let mut scores = PictureScores::default();
     if chosen.iter().any(|metric| metric.needs_network()) {
@@ -46,27 +47,75 @@ pub fn of_model(args: &Args, model: &ImageModel, device: &Device) -> Result<Vec<
     if chosen.contains(&Metric::ClassificationAccuracy) {
         scores.classification_accuracy = Some(taught::taught(args, &made, device)?);
     }
+    if chosen.contains(&Metric::Lpips) {
+        differences(args, "generated", &made, &mut scores, device)?;
+    }
     finish("generated", scores)
+}
+
+/// LPIPS of pairs of `set`, and of the data where it is named.
+fn differences(
+    args: &Args,
+    what: &str,
+    set: &dyn Set,
+    scores: &mut PictureScores,
+    device: &Device,
+) -> Result<(), Failure> {
+    let lpips = diversity::open(args, device)?;
+    scores.lpips = Some(diversity::diversity(args, set, &lpips, what)?);
+    if args.data != SCENES {
+        let data = sets::data(args, set.shape(), &args.split, false)?;
+        scores.lpips_data = Some(diversity::diversity(args, data.as_ref(), &lpips, "data")?);
+    }
+    Ok(())
+}
+
+/// Captions belong to models of sentences and to captioned folders.
+fn refuse_captions(chosen: &[Metric]) -> Result<(), Failure> {
+    chosen.iter().find(|metric| metric.needs_captions()).map_or(Ok(()), |metric| {
+        let message =
+            format!("--metrics {}: the model paints without captions; give a model of sentences", metric.name());
+        Err(Failure::usage(message))
+    })
 }
 
 /// The scores of what a painter makes of the data's captions, as pictures: whether they show them is asked elsewhere.
 pub fn of_painter(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, Failure> {
     let chosen = metrics::chosen(args)?;
-    if let Some(metric) = chosen.iter().find(|metric| !metric.needs_network() || **metric == Metric::IntraClass) {
+    let unfit = [Metric::Pairs, Metric::ClassificationAccuracy, Metric::IntraClass];
+    if let Some(metric) = chosen.iter().find(|metric| unfit.contains(*metric)) {
         let message = format!("--metrics {}: not for a model of sentences", metric.name());
         return Err(Failure::usage(message));
     }
-    check_network(args)?;
+    let by_network = chosen.iter().any(|metric| metric.needs_network());
+    if by_network {
+        check_network(args)?;
+    }
     let (source, name) = sets::captioned(args, painter)?;
-    let data = Sourced { source: source.clone(), name: name.clone() };
-    let made = Painted { painter, source, name, seed: args.seed };
-    finish("painted", compare(args, &chosen, "painted", &made, Some(Box::new(data)), device)?)
+    let data = || Sourced { source: source.clone(), name: name.clone() };
+    let made = |each| Painted { painter, source: source.clone(), name: name.clone(), seed: args.seed, each };
+    let mut scores = PictureScores::default();
+    if by_network {
+        scores = compare(args, &chosen, "painted", &made(1), Some(Box::new(data())), device)?;
+    }
+    if chosen.contains(&Metric::Lpips) {
+        // Two pictures of each caption.
+        let lpips = diversity::open(args, device)?;
+        scores.lpips = Some(diversity::diversity(args, &made(2), &lpips, "painted")?);
+    }
+    if !chosen.iter().any(|metric| metric.needs_captions()) {
+        return finish("painted", scores);
+    }
+    let (judge, mut real) = (captions::open(args, device)?, PictureScores::default());
+    captions::score(args, &chosen, &judge, "painted", (&made(1), source.as_ref()), &mut scores)?;
+    captions::score(args, &chosen, &judge, "real", (&data(), source.as_ref()), &mut real)?;
+    Ok([finish("painted", scores)?, finish("real", real)?].into_iter().flatten().collect())
 }
 
 /// The scores of a folder.
 pub fn of_folder(args: &Args, images: &Path, device: &Device) -> Result<Vec<Row>, Failure> {
     let chosen = metrics::chosen(args)?;
-    let compared = chosen != [Metric::InceptionScore] && args.reference.is_none();
+    let compared = chosen.iter().any(|metric| metric.needs_data()) && args.reference.is_none();
     if args.data == SCENES && compared {
         return Err(Failure::usage("--images: also name the pictures to compare with, as in --data my-pictures"));
     }
@@ -84,6 +133,13 @@ pub fn of_folder(args: &Args, images: &Path, device: &Device) -> Result<Vec<Row>
     }
     if chosen.contains(&Metric::Pairs) {
         scores.pairs = Some(pairs::pairs(images, Path::new(&args.data), args.number.unwrap_or(u64::MAX))?);
+    }
+    if chosen.contains(&Metric::Lpips) {
+        differences(args, "images", sets::images(images, false)?.as_ref(), &mut scores, device)?;
+    }
+    if chosen.iter().any(|metric| metric.needs_captions()) {
+        let (judge, set) = (captions::open(args, device)?, sets::captioned_images(args, images)?);
+        captions::score(args, &chosen, &judge, "images", (&set, &set.folder), &mut scores)?;
     }
     finish("images", scores)
 }
@@ -131,7 +187,7 @@ fn compare(
     };
     // What can be refused is refused before pictures are made.
     let saved = args.reference.as_ref().map(|path| open_reference(path, &ours, &network)).transpose()?;
-    let alone = chosen == [Metric::InceptionScore];
+    let alone = !chosen.iter().any(|metric| metric.needs_network() && metric.needs_data());
     let data = match &saved {
         None if !alone && given.is_some() => given,
         None if !alone => Some(sets::data(args, set.shape(), &args.split, args.compat.is_some())?),

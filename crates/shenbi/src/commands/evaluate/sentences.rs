@@ -26,9 +26,9 @@ static JUDGES: [(usize, &[u8]); 2] = [
 /// Pictures painted at once.
 const BATCH: usize = 50;
 /// Captions that a picture chooses from.
-const POOL: usize = 100;
+pub const POOL: usize = 100;
 /// Pictures a score, unless the person says otherwise.
-const NUMBER: u64 = 1000;
+pub const NUMBER: u64 = 1000;
 
 /// The scores of a painter.
 pub fn rows(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, Failure> {

@@ -15,6 +15,10 @@ use shenbi_train::samples::noise;
 use super::{Args, SEED};
 use crate::data_source::SCENES;
 use crate::failure::Failure;
+use crate::output;
+
+/// Pictures of a folder whose sizes are looked at.
+const LOOKED_AT: usize = 32;
 
 /// A picture, and its class where it has one.
 pub type Labelled = (Picture, Option<usize>);
@@ -32,6 +36,9 @@ pub trait Set {
 
     /// Height, width and channels; nothing where each has its own.
     fn shape(&self) -> Option<[usize; 3]>;
+
+    /// The class of the picture at this place.
+    fn class(&self, place: u64) -> Option<usize>;
 
     /// The pictures at these places.
     fn get(&self, places: &[u64]) -> Vec<Result<Labelled, DataError>>;
@@ -64,33 +71,40 @@ impl Set for Generated<'_> {
         Some([network.size(), network.size(), network.channels()])
     }
 
+    fn class(&self, place: u64) -> Option<usize> {
+        place.checked_rem(self.classes().len() as u64).map(|class| class as usize)
+    }
+
     fn get(&self, places: &[u64]) -> Vec<Result<Labelled, DataError>> {
         let network = &self.model.config.network;
-        let (size, channels, classes) = (network.size(), network.channels(), self.classes().len());
-        let of_classes: Vec<usize> = places.iter().map(|i| (i % classes.max(1) as u64) as usize).collect();
+        let (size, channels) = (network.size(), network.channels());
+        let of_classes: Vec<usize> = places.iter().map(|i| self.class(*i).unwrap_or(0)).collect();
         let noise = places.iter().flat_map(|i| noise(self.seed, "evaluate", *i, network.noise())).collect();
         let floats = weights::values(self.model.paint(noise, &of_classes)).data; // [b, c, h, w]
         let pictures = floats.chunks_exact(channels * size * size);
         let pictures = pictures.map(|floats| convert::from_floats(floats, channels, size, size));
-        pictures.zip(of_classes).map(|(picture, class)| Ok((picture, (classes > 0).then_some(class)))).collect()
+        pictures.zip(places).map(|(picture, place)| Ok((picture, self.class(*place)))).collect()
     }
 }
 
-/// What a painter makes of the captions of a data set; a picture's captions take turns.
+/// What a painter makes of the captions of a data set, `each` pictures of one caption in a row; a picture's captions take
+/// turns.
 pub struct Painted<'a> {
     pub painter: &'a Painter,
     pub source: Arc<dyn Source>,
     pub name: String,
     pub seed: u64,
+    pub each: u64,
 }
 
 impl Set for Painted<'_> {
     fn name(&self) -> String {
-        format!("painted-of-captions/seed={}", self.seed)
+        let each = if self.each > 1 { format!("/{}-a-caption", self.each) } else { String::new() };
+        format!("painted-of-captions{each}/seed={}", self.seed)
     }
 
     fn count(&self) -> Option<u64> {
-        self.source.len()
+        self.source.len().map(|len| len.saturating_mul(self.each))
     }
 
     fn classes(&self) -> &[String] {
@@ -103,19 +117,29 @@ impl Set for Painted<'_> {
         Some([height, width, network.channels()])
     }
 
+    /// Pictures of one caption belong together.
+    fn class(&self, place: u64) -> Option<usize> {
+        (self.each > 1).then_some((place / self.each) as usize)
+    }
+
     fn get(&self, places: &[u64]) -> Vec<Result<Labelled, DataError>> {
         let [h, w, c] = self.shape().unwrap_or_default();
         let dim = self.painter.config.network.noise();
         let one = |place: &u64| {
-            let captions = self.source.captions(*place)?;
-            let turn = (*place % captions.len().max(1) as u64) as usize;
-            let prompt = captions.into_iter().nth(turn).unwrap_or_default();
+            let prompt = caption(self.source.as_ref(), *place / self.each)?;
             let floats = self.painter.paint(&[prompt], noise(self.seed, "evaluate", *place, dim));
             let floats = floats.map_err(|error| DataError::file(&self.name, error.to_string()))?;
             Ok((convert::from_floats(&weights::values(floats).data, c, h, w), None))
         };
         places.iter().map(one).collect()
     }
+}
+
+/// One of the captions of a picture: they take turns.
+pub fn caption(source: &dyn Source, place: u64) -> Result<String, DataError> {
+    let captions = source.captions(place)?;
+    let turn = (place % captions.len().max(1) as u64) as usize;
+    Ok(captions.into_iter().nth(turn).unwrap_or_default())
 }
 
 /// A data set at one size, with one number of channels.
@@ -142,6 +166,10 @@ impl Set for Sourced {
         Some([height, width, self.source.channels()])
     }
 
+    fn class(&self, place: u64) -> Option<usize> {
+        self.source.class(place)
+    }
+
     fn get(&self, places: &[u64]) -> Vec<Result<Labelled, DataError>> {
         let one = |i: &u64| Ok((self.source.get(*i)?.picture, self.source.class(*i)));
         places.iter().map(one).collect()
@@ -150,7 +178,7 @@ impl Set for Sourced {
 
 /// Picture files at their own sizes, in colour, as other tools read them.
 pub struct Originals {
-    folder: Folder,
+    pub folder: Folder,
     name: String,
 }
 
@@ -169,6 +197,10 @@ impl Set for Originals {
 
     fn shape(&self) -> Option<[usize; 3]> {
         None
+    }
+
+    fn class(&self, place: u64) -> Option<usize> {
+        usize::try_from(place).ok().and_then(|place| self.folder.class(place))
     }
 
     fn get(&self, places: &[u64]) -> Vec<Result<Labelled, DataError>> {
@@ -217,11 +249,27 @@ pub fn images(path: &Path, as_they_are: bool) -> Result<Box<dyn Set>, Failure> {
     if as_they_are {
         return Ok(Box::new(Originals { folder, name }));
     }
-    let first = (0..folder.count()).find_map(|i| folder.original(i).ok());
-    let size = first.map_or([64, 64], |picture| [picture.height, picture.width]);
+    let some = (0..folder.count()).step_by((folder.count() / LOOKED_AT).max(1));
+    let mut sizes = some.filter_map(|i| folder.original(i).ok()).map(|picture| [picture.height, picture.width]);
+    let size = sizes.next().unwrap_or([64, 64]);
+    if let Some([h, w]) = sizes.find(|other| *other != size) {
+        output::note(&format!(
+            "warning: --images {}: pictures of several sizes ({}x{}, {h}x{w}, ...); all are brought to the first, as for \
+             training; --compat leaves each as it is",
+            path.display(),
+            size[0],
+            size[1]
+        ));
+    }
     let shape = [size[0], size[1], Source::channels(&folder)];
     let (folder, _) = open_folder("--images", path, Some(shape), None)?;
     Ok(Box::new(Sourced { source: Arc::new(folder), name }))
+}
+
+/// The pictures of `--images`, as they are, with their captions.
+pub fn captioned_images(args: &Args, path: &Path) -> Result<Originals, Failure> {
+    let options = FolderOptions { caption_columns: args.caption_columns.clone(), ..FolderOptions::default() };
+    Ok(Originals { folder: Folder::open(path, &options)?, name: format!("images={}:all", path.display()) })
 }
 
 /// The captioned data of a painter's pictures, and what to call it.

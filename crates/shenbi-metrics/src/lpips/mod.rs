@@ -3,8 +3,14 @@
 //! d(x, x₀) = Σ_l 1/(H_l W_l) Σ_{h,w} Σ_c w_lc ( ŷ_lchw - ŷ₀_lchw )²
 //!
 //! over layers l of a network; ŷ is a layer's output with each pixel's channels brought to length one, and w are weights
-//! learnt from people's judgement, none of them negative. The network's layers and w are the caller's; with all w at 1 it
-//! is the paper's unlearnt baseline. The mean over pairs of generated pictures says how diverse a model is.
+//! learnt from people's judgement, none of them negative. With all w at 1 it is the paper's unlearnt baseline, which is
+//! not called LPIPS here. The mean over pairs of generated pictures says how diverse a model is.
+//!
+//! [`lpips`] is the formula for layers that a caller gives, [`Lpips`] the networks that the authors' program has.
+
+mod network;
+
+pub use network::{Diversity, Lpips};
 
 use crate::{MetricsError, Result};
 
