@@ -27,6 +27,7 @@ const SMALLEST: usize = 32;
 const PIXELS: usize = 1 << 16;
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a process")]
 enum Network {
     AlexNet(AlexNet),
     Vgg16(Vgg16),
