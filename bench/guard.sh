@@ -16,7 +16,7 @@ run() {
     shift
     case "$only" in "  " | *" $name "*) ;; *) return 0 ;; esac
     rm -rf "${out:?}/$name"
-    "$shenbi" train --size 32 --set hidden=32 --set batch=32 --threads 1 "$@" --out "$out/$name" >"$out/$name.log" 2>&1 ||
+    "$shenbi" train --set height=32 --set width=32 --set hidden=16 --set batch=32 --threads 1 "$@" --out "$out/$name" >"$out/$name.log" 2>&1 ||
         echo "$name ended early: $(tail -n 1 "$out/$name.log")"
     tr '\r' '\n' <"$out/$name.log" | grep 'warning: at step' >"$out/$name.alarms" || true
     echo "$name: $(wc -l <"$out/$name.alarms") alarms"
@@ -25,15 +25,22 @@ run() {
 
 # Collapses.
 run no-penalty --recipe wgan --data "$emoji" --set clip=0 --set generator_rate=5e-4 --set discriminator_rate=5e-4 --kimg 50
-run rate-x10 --recipe lsgan --data "$emoji" --set generator_rate=0.01 --set discriminator_rate=0.01 --kimg 50
+run rate-x10 --recipe gan --data "$emoji" --set generator_rate=2e-3 --set discriminator_rate=2e-3 --kimg 50
+run rate-x10-no-norm --recipe dcgan --data "$emoji" --set discriminator_norm=none --set generator_rate=2e-3 \
+    --set discriminator_rate=2e-3 --kimg 50
+run rate-x10-r3gan --recipe r3gan --data "$emoji" --set generator_rate=0.01 --set discriminator_rate=0.01 --kimg 20 \
+    --set 'widths=[32,32,16,16]' --set 'cardinalities=[2,2,1,1]' --set 'blocks=[1,1,1,1]' 
 run slow-d --recipe dcgan --data "$emoji" --set discriminator_rate=2e-6 --kimg 40
-run few-pictures --recipe dcgan --data "$emoji" --size 64 --kimg 60
+mkdir -p "$out/few"
+find "$emoji" -name '*.png' | sort | head -n 24 | xargs -I{} cp {} "$out/few"
+run copies --recipe dcgan --data "$out/few" --kimg 60
+run few-pictures --recipe dcgan --data "$emoji" --set height=64 --set width=64 --set hidden=32 --kimg 60
 
 # Healthy runs.
 run dcgan --recipe dcgan --data "$cifar" --set by_class=false --kimg 50
 run dcgan-class --recipe dcgan --data "$cifar" --kimg 50
 run dcgan-mnist --recipe dcgan --data "$mnist" --kimg 50
-run dcgan-stacked --recipe dcgan --data "$mnist" --set stacked=true --kimg 50
+run dcgan-stacked --recipe dcgan --data "$mnist" --set stacked=true --set hidden=32 --kimg 50
 run dcgan-augmented --recipe dcgan --data "$emoji" --set 'augment=["color","translation","cutout"]' --kimg 50
 run lsgan --recipe lsgan --data "$mnist" --set generator_rate=2e-4 --set discriminator_rate=2e-4 --kimg 50
 run dragan --recipe dragan --data "$mnist" --kimg 50

@@ -35,6 +35,8 @@ const COPIED: f64 = 0.3;
 const VANISHED: f64 = 1e-4;
 /// ...and so many times as long as the shortest so far, they explode.
 const EXPLODED: f64 = 1e3;
+/// A shorter one counts as this long.
+const NO_GRADIENT: f32 = 1e-8;
 
 /// One of the two networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +126,7 @@ impl Average {
     }
 }
 
-/// The length of a network's gradients, and between what it has been.
+/// The length of a network's gradients, and between what it has been, as logarithms: one spike moves their average little.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gradient {
     length: Average,
@@ -132,13 +134,13 @@ struct Gradient {
 }
 
 impl Gradient {
-    /// The length as a share of the longest, and as a multiple of the shortest that it has been since the patience ended.
+    /// The length as a share of the longest and as a multiple of the shortest that it has been since the patience ended.
     fn add(&mut self, value: Option<f32>, patient: bool) -> [f64; 2] {
-        let length = self.length.add(value, vitals::EVERY);
-        let Some(length) = length.filter(|_| !patient) else { return [1.0; 2] };
+        let value = value.filter(|_| !patient).map(|length| length.max(NO_GRADIENT).ln());
+        let Some(length) = self.length.add(value, vitals::EVERY) else { return [1.0; 2] };
         let [low, high] = self.range.map_or([length; 2], |[low, high]| [low.min(length), high.max(length)]);
         self.range = Some([low, high]);
-        [length / high.max(f64::MIN_POSITIVE), length / low.max(f64::MIN_POSITIVE)]
+        [(length - high).exp(), (length - low).exp()]
     }
 }
 
@@ -282,6 +284,7 @@ mod tests {
             None,
             "the first steps do not count"
         );
+        assert_eq!(shown_by("gradient_d", |step| if step == 960 { 1e7 } else { 1.0 }), None, "nor does a single spike");
         assert_eq!(shown_by("gradient_g", |step| 10f32.powi((step / 500) as i32 % 3 - 1)), None);
     }
 
