@@ -21,6 +21,10 @@ const ALIKE: f64 = 0.1;
 const VARIED: f64 = 0.3;
 /// ...or have had so many steps to get there.
 const LATE: u64 = 3000;
+/// With less than this share they are all but one picture: a start that long...
+const ONE: f64 = 0.01;
+/// ...is none any more.
+const EARLY: u64 = 900;
 /// Pictures with more than this share of it are noise.
 const WILD: f64 = 4.0;
 /// A D whose loss is below this is never wrong (losses of the logistic kind and the hinge).
@@ -196,7 +200,8 @@ impl Guard {
         let diversity = self.diversity.add(losses.get("diversity"), 1);
         let varied = diversity.unwrap_or(1.0);
         self.most_varied = self.most_varied.max(if self.steps > HORIZON as u64 { varied } else { 0.0 });
-        let alike = varied < ALIKE && (self.most_varied > VARIED || self.steps > LATE);
+        let alike =
+            varied < ALIKE && (self.most_varied > VARIED || self.steps > LATE) || varied < ONE && self.steps > EARLY;
         let nearest = self.nearest.add(losses.get("nearest"), vitals::EVERY).unwrap_or(1.0);
         let [g_gradient, d_gradient] = &mut self.gradients;
         let [g_share, g_times] = g_gradient.add(losses.get("gradient_g"), patient);
@@ -242,13 +247,15 @@ mod tests {
     #[test]
     fn healthy_runs_are_left_alone() {
         assert_eq!(after(5000, |step| [0.8, 2.0, (step as f32 / 1000.0).min(0.9)]), None);
+        assert_eq!(after(2900, |_| [0.8, 2.0, 0.05]), None, "a slow start");
         assert_eq!(after(5000, |step| [if step % 50 == 0 { 0.0 } else { 0.6 }, 3.0, 0.7]), None, "single steps");
     }
 
     #[test]
     fn each_trouble_is_told() {
         assert_eq!(after(5000, |step| [0.6, 2.0, if step < 1000 { 0.8 } else { 0.02 }]), Some(Trouble::Alike));
-        assert_eq!(after(5000, |_| [0.6, 2.0, 0.01]), Some(Trouble::Alike), "never varied at all");
+        assert_eq!(after(5000, |_| [0.6, 2.0, 0.05]), Some(Trouble::Alike), "never varied at all");
+        assert_eq!(after(1500, |_| [0.6, 2.0, 0.005]), Some(Trouble::Alike), "one picture from the start");
         assert_eq!(after(2000, |_| [0.6, 2.0, 9.0]), Some(Trouble::Wild));
         assert_eq!(after(2000, |_| [0.001, 9.0, 0.8]), Some(Trouble::Certain));
         assert_eq!(after(2000, |_| [8.0, -1.0, 0.8]), Some(Trouble::Fooled));
