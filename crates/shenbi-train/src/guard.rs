@@ -21,6 +21,10 @@ const ALIKE: f64 = 0.1;
 const VARIED: f64 = 0.3;
 /// ...or have had so many steps to get there.
 const LATE: u64 = 3000;
+/// With less than this share they are all but one picture: a start that long...
+const ONE: f64 = 0.01;
+/// ...is none any more.
+const EARLY: u64 = 900;
 /// Pictures with more than this share of it are noise.
 const WILD: f64 = 4.0;
 /// A D whose loss is below this is never wrong (losses of the logistic kind and the hinge).
@@ -35,6 +39,8 @@ const COPIED: f64 = 0.3;
 const VANISHED: f64 = 1e-4;
 /// ...and so many times as long as the shortest so far, they explode.
 const EXPLODED: f64 = 1e3;
+/// A shorter one counts as this long.
+const NO_GRADIENT: f32 = 1e-8;
 
 /// One of the two networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +130,7 @@ impl Average {
     }
 }
 
-/// The length of a network's gradients, and between what it has been.
+/// The length of a network's gradients, and between what it has been, as logarithms: one spike moves their average little.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gradient {
     length: Average,
@@ -132,13 +138,13 @@ struct Gradient {
 }
 
 impl Gradient {
-    /// The length as a share of the longest, and as a multiple of the shortest that it has been since the patience ended.
+    /// The length as a share of the longest and as a multiple of the shortest that it has been since the patience ended.
     fn add(&mut self, value: Option<f32>, patient: bool) -> [f64; 2] {
-        let length = self.length.add(value, vitals::EVERY);
-        let Some(length) = length.filter(|_| !patient) else { return [1.0; 2] };
+        let value = value.filter(|_| !patient).map(|length| length.max(NO_GRADIENT).ln());
+        let Some(length) = self.length.add(value, vitals::EVERY) else { return [1.0; 2] };
         let [low, high] = self.range.map_or([length; 2], |[low, high]| [low.min(length), high.max(length)]);
         self.range = Some([low, high]);
-        [length / high.max(f64::MIN_POSITIVE), length / low.max(f64::MIN_POSITIVE)]
+        [(length - high).exp(), (length - low).exp()]
     }
 }
 
@@ -194,7 +200,8 @@ impl Guard {
         let diversity = self.diversity.add(losses.get("diversity"), 1);
         let varied = diversity.unwrap_or(1.0);
         self.most_varied = self.most_varied.max(if self.steps > HORIZON as u64 { varied } else { 0.0 });
-        let alike = varied < ALIKE && (self.most_varied > VARIED || self.steps > LATE);
+        let alike =
+            varied < ALIKE && (self.most_varied > VARIED || self.steps > LATE) || varied < ONE && self.steps > EARLY;
         let nearest = self.nearest.add(losses.get("nearest"), vitals::EVERY).unwrap_or(1.0);
         let [g_gradient, d_gradient] = &mut self.gradients;
         let [g_share, g_times] = g_gradient.add(losses.get("gradient_g"), patient);
@@ -240,13 +247,15 @@ mod tests {
     #[test]
     fn healthy_runs_are_left_alone() {
         assert_eq!(after(5000, |step| [0.8, 2.0, (step as f32 / 1000.0).min(0.9)]), None);
+        assert_eq!(after(2900, |_| [0.8, 2.0, 0.05]), None, "a slow start");
         assert_eq!(after(5000, |step| [if step % 50 == 0 { 0.0 } else { 0.6 }, 3.0, 0.7]), None, "single steps");
     }
 
     #[test]
     fn each_trouble_is_told() {
         assert_eq!(after(5000, |step| [0.6, 2.0, if step < 1000 { 0.8 } else { 0.02 }]), Some(Trouble::Alike));
-        assert_eq!(after(5000, |_| [0.6, 2.0, 0.01]), Some(Trouble::Alike), "never varied at all");
+        assert_eq!(after(5000, |_| [0.6, 2.0, 0.05]), Some(Trouble::Alike), "never varied at all");
+        assert_eq!(after(1500, |_| [0.6, 2.0, 0.005]), Some(Trouble::Alike), "one picture from the start");
         assert_eq!(after(2000, |_| [0.6, 2.0, 9.0]), Some(Trouble::Wild));
         assert_eq!(after(2000, |_| [0.001, 9.0, 0.8]), Some(Trouble::Certain));
         assert_eq!(after(2000, |_| [8.0, -1.0, 0.8]), Some(Trouble::Fooled));
@@ -282,6 +291,7 @@ mod tests {
             None,
             "the first steps do not count"
         );
+        assert_eq!(shown_by("gradient_d", |step| if step == 960 { 1e7 } else { 1.0 }), None, "nor does a single spike");
         assert_eq!(shown_by("gradient_g", |step| 10f32.powi((step / 500) as i32 % 3 - 1)), None);
     }
 

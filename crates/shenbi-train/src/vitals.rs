@@ -175,7 +175,9 @@ mod tests {
     #[test]
     fn the_pool_has_its_size() {
         let mut vitals = Vitals::default();
-        (0..8).for_each(|seed| drop(nearest(&mut vitals, &pictures(100, seed, 0.0), &pictures(2, 9, 0.0))));
+        for seed in 0..8 {
+            vitals.pictures(1, &pictures(100, seed, 0.0), &pictures(2, 9, 0.0), &mut Losses::default());
+        }
         assert_eq!((vitals.pool.len(), vitals.apart.len()), (POOL, POOL));
     }
 
