@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use shenbi_data::Picture;
 use shenbi_models::encoder::clip::Clip;
-use shenbi_nn::kernels::in_split_f32;
+use shenbi_nn::kernels::in_f32;
 use shenbi_nn::ops::normalize;
 use shenbi_nn::weights;
 
@@ -87,7 +87,7 @@ impl ClipJudge {
             let pixels: Vec<Vec<f32>> = prepared.collect::<Result<_>>()?;
             let data = TensorData::new(pixels.concat(), [pictures.len(), 3, side, side]);
             let x = Tensor::from_data(data, &self.device);
-            rows.extend(weights::values(in_split_f32(|| normalize(self.clip.pictures.features(x)))).data);
+            rows.extend(weights::values(in_f32(|| normalize(self.clip.pictures.features(x)))).data);
         }
         finite(rows)
     }

@@ -13,7 +13,6 @@ use shenbi_metrics::{
     Draw, FeatureNetwork, KidOptions, Moments, Order, Preprocessing, frechet, inception_score, kid, mmd, prdc,
 };
 use shenbi_nn::file::{self, Format};
-use shenbi_nn::kernels::in_split_f32;
 use shenbi_nn::weights::Named;
 
 fn read(path: impl AsRef<Path>) -> (Named, HashMap<String, String>) {
@@ -138,10 +137,9 @@ fn batches_and_threads_do_not_matter() {
 #[test]
 fn scores_do_not_depend_on_batches_and_threads() {
     const DIM: usize = 512;
-    let network = network("squeezenet1_1");
     let sides = ["a", "b"]
         .map(|side| (0..21).map(|i| picture(&format!("{side}{i}"), [24 + i % 5, 40 - i % 7])).collect::<Vec<_>>());
-    let scores = |at_once: usize| -> Vec<(&str, f64)> {
+    let scores = |network: &FeatureNetwork, at_once: usize| -> Vec<(&str, f64)> {
         let seen = sides.each_ref().map(|pictures| {
             let (mut moments, mut features, mut logits) = (Moments::new(DIM), Vec::new(), Vec::new());
             for pictures in pictures.chunks(at_once) {
@@ -166,18 +164,27 @@ fn scores_do_not_depend_on_batches_and_threads() {
             ("coverage", found.coverage),
         ]
     };
-    for (how, split) in [("f32", false), ("halves", true)] {
+    // Where tiles do not compute, the second is the first.
+    let networks = [network("squeezenet1_1"), network("squeezenet1_1").with_halves()];
+    let mut first = Vec::new();
+    for network in &networks {
         let ways = [(21, 1), (21, 3), (1, 3), (8, 2)].map(|(at_once, threads)| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-            pool.install(|| if split { in_split_f32(|| scores(at_once)) } else { scores(at_once) })
+            pool.install(|| scores(network, at_once))
         });
         for (i, (name, expected)) in ways[0].iter().enumerate() {
             let worst =
                 ways.iter().map(|way| (way[i].1 - expected).abs() / expected.abs().max(1e-3)).fold(0.0, f64::max);
-            println!("{how}, {name} {expected}: at most {worst:.1e}");
-            assert!(worst <= 1e-6 && expected.is_finite(), "{how}, {name}: {worst}");
+            println!("{}, {name} {expected}: at most {worst:.1e}", network.id());
+            assert!(worst <= 1e-6 && expected.is_finite(), "{}, {name}: {worst}", network.id());
         }
+        first.push(ways[0].clone());
     }
+    for ((name, f32), (_, halves)) in first[0].iter().zip(&first[1]) {
+        println!("{name}: halves change it by {:.1e}", (halves - f32).abs() / f32.abs());
+        assert!((halves - f32).abs() <= 1e-4 * f32.abs(), "{name}: {f32} and {halves}");
+    }
+    assert_eq!(networks[1].id().contains("+halves/"), shenbi_nn::kernels::splits(), "{}", networks[1].id());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use shenbi_data::{Picture, decode};
 use shenbi_models::backbone::{AlexNet, SqueezeNet, Tensors, Vgg16, squeezenet};
 use shenbi_nn::file::Format;
-use shenbi_nn::kernels::in_split_f32;
+use shenbi_nn::kernels::in_f32;
 use shenbi_nn::weights::{self, Named};
 
 use super::{Layer, lpips};
@@ -199,7 +199,7 @@ impl Lpips {
         let at_once = (PIXELS / (2 * size[0] * size[1])).max(1);
         let mut distances = Vec::with_capacity(pairs.len());
         for pairs in pairs.chunks(at_once) {
-            in_split_f32(|| self.look(pairs, size, &mut distances))?;
+            in_f32(|| self.look(pairs, size, &mut distances))?;
         }
         Ok(distances)
     }

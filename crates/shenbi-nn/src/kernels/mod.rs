@@ -27,7 +27,7 @@ mod precision;
 mod sequence;
 
 pub use conv::{After, Stride};
-pub use precision::{in_f32, in_split_f32, precision, set_precision};
+pub use precision::{in_f32, in_split_f32, precision, set_precision, splits};
 pub use sequence::Rows;
 
 /// What activations between layers are stored as on the CPU.

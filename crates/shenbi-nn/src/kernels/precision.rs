@@ -34,15 +34,20 @@ pub fn in_f32<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// The same for networks that are only looked through, with convolutions as three products of bf16 where that is faster
-/// ([`shenbi_kernels::PackedWeights::split`]): within some 1e-6 of f32, and on AMX more than twice as fast.
+/// ([`splits`]; [`shenbi_kernels::PackedWeights::split`] says what is left out).
 pub fn in_split_f32<T>(work: impl FnOnce() -> T) -> T {
     let _split = Inside::of(&IN_PARTS);
     in_f32(work)
 }
 
+/// Whether three products of bf16 are faster than one of f32 here: where tiles compute.
+pub fn splits() -> bool {
+    active_isa().is_ok_and(|isa| isa == Isa::Amx)
+}
+
 /// Whether convolutions are to be three products of bf16.
 pub(super) fn split() -> bool {
-    IN_PARTS.get() > 0 && active_isa().is_ok_and(|isa| isa == Isa::Amx)
+    IN_PARTS.get() > 0 && splits()
 }
 
 /// Counts a call for as long as it lasts.

@@ -103,6 +103,10 @@ pub struct Args {
     /// Repeat another tool's choices: its resizer, subsets, shuffles and seeds, pictures at their own sizes, all of them
     #[arg(long, value_name = "TOOL", value_enum)]
     compat: Option<Compat>,
+    /// On CPUs with AMX: make a product of f32 of three of bf16, which is faster and changes scores by some 1e-5 of
+    /// themselves; their protocols say so
+    #[arg(long, requires = "features")]
+    fast: bool,
     /// Compare with statistics in a file instead of --data: of --save-reference, or pytorch-fid's .npz
     #[arg(long, value_name = "FILE", conflicts_with = "data", requires = "features")]
     reference: Option<PathBuf>,

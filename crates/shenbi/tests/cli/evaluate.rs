@@ -285,6 +285,16 @@ fn how_pictures_differ_and_what_captions_say() {
     assert!(protocol.contains("/painted-of-captions/2-a-caption/seed=1:"), "{protocol}");
     assert!(protocol.ends_with("/pairs-within-classes/pair-seed=1/pairs=3"), "{protocol}");
 
+    // Statistics by products of halves are others than those in f32.
+    let of = "evaluate --images small --data small --features f.safetensors --metrics fid --json";
+    let protocol = |args: &str| {
+        let json = run(folder, &format!("{of} {args}")).good().json();
+        json["rows"][0]["pictures"]["frechet"]["protocol"].as_str().unwrap().to_string()
+    };
+    let (plain, fast) = (protocol(""), protocol("--fast"));
+    assert!(!plain.contains("+halves"), "{plain}");
+    assert_eq!(fast.contains("+halves/"), shenbi_nn::kernels::splits(), "{fast}");
+
     let bad = |args: &str, code, words: &[&str]| run(folder, &format!("evaluate {args}")).bad(code, words);
     bad("--images scenes --metrics lpips", 2, &["--features", "vgg16", "alexnet"]);
     bad("--images small --features f.safetensors --metrics lpips", 1, &["16x16", "32x32"]);

@@ -105,5 +105,11 @@ impl Network {
 
 /// The network of `--features`, as `evaluate` needs it.
 pub fn open_features(args: &Args, device: &Device) -> Result<Network, Failure> {
-    Network::open(check_network(args)?, args.compat.map(Compat::preprocessing), device)
+    match Network::open(check_network(args)?, args.compat.map(Compat::preprocessing), device)? {
+        Network::Pretrained(network) if args.fast => Ok(Network::Pretrained(Box::new(network.with_halves()))),
+        Network::Classifier(_) if args.fast => {
+            Err(Failure::usage("--fast: it belongs to pretrained networks, not to a classifier of one's own"))
+        }
+        network => Ok(network),
+    }
 }

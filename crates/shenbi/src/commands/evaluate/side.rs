@@ -4,7 +4,7 @@
 use shenbi_data::{DataError, Picture};
 use shenbi_metrics::Moments;
 use shenbi_metrics::reference::SetHash;
-use shenbi_nn::kernels::in_split_f32;
+use shenbi_nn::kernels::in_f32;
 
 use super::network::Network;
 use super::sets::Set;
@@ -91,7 +91,7 @@ pub fn look(
 
 impl Side {
     fn add(&mut self, network: &Network, pictures: Vec<Picture>, keep: Keep, every: usize) -> Result<(), Failure> {
-        let (rows, logits) = in_split_f32(|| network.look(&pictures, keep.logits)).map_err(failed)?;
+        let (rows, logits) = in_f32(|| network.look(&pictures, keep.logits)).map_err(failed)?;
         let before = self.moments.count();
         self.moments.add(&rows).map_err(failed)?;
         if keep.features {
