@@ -1,4 +1,4 @@
-//! The block product in plain Rust: fixed-size arrays that the compiler keeps in vector registers (SSE2, NEON).
+//! The block product in plain Rust: fixed-size arrays that the compiler keeps in vector registers (SSE2 on x86-64).
 //! It also defines what the others must compute.
 
 /// Columns per register tile.
