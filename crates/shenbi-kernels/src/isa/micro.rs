@@ -7,6 +7,17 @@ use super::{BLOCK, Isa, Precision, active_isa, features, portable};
 use super::{amx, avx2, avx512};
 use crate::error::KernelError;
 
+/// Where the steps of a packed A block are, in bytes.
+static PACKED: [u32; 256] = {
+    let mut at = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        at[i] = i as u32 * 2048;
+        i += 1;
+    }
+    at
+};
+
 /// A block product on one instruction set at one precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Micro {
@@ -17,8 +28,8 @@ pub(crate) struct Micro {
 }
 
 impl Micro {
-    /// Words along k that are multiplied in one go where there are no tiles: 16 KiB of B.
-    const PART: usize = 128;
+    /// Steps of 16 words along k that are multiplied in one go where there are no tiles: 16 KiB of B.
+    const PART: usize = 8;
 
     /// The active instruction set's.
     pub(crate) fn active(precision: Precision) -> Result<Self, KernelError> {
@@ -38,8 +49,9 @@ impl Micro {
         self.hardware_bf16 && matches!(self.isa, Isa::Amx | Isa::Avx512)
     }
 
+    /// Whether products are those of AMX tiles.
     #[inline(always)]
-    fn tiles(self) -> bool {
+    pub(crate) fn tiles(self) -> bool {
         self.isa == Isa::Amx && self.precision == Precision::Bf16
     }
 
@@ -59,35 +71,34 @@ impl Micro {
         Session { tiles: false }
     }
 
-    /// Whether [`Self::block_at`] is there.
-    #[inline(always)]
-    pub(crate) fn reads_in_place(self) -> bool {
-        self.tiles()
-    }
-
-    /// `C = A · B` where A need not be packed: step i (of 64 bytes) of its row r is at
-    /// `a[r / 16] + (r % 16) * stride + offsets[i]` bytes. Columns of C past `columns` may hold anything afterwards.
+    /// `C[from.len()][columns] = A · B` where A is read in place: step i (of 64 bytes) of its row r begins `offsets[i]`
+    /// bytes after `a[from[r]]`. What is past that in C may hold anything afterwards.
     ///
     /// # Safety
-    /// [`Self::reads_in_place`]; all those bytes can be read; `b` has 512 words for each offset and `c` 1024 floats,
-    /// both 64-byte aligned; the thread holds an [`Self::enter`] session.
+    /// All those bytes can be read; `from` has 1 to 32 rows, for [`Self::tiles`] 16 or 32, each 16 at equal distances; `b`
+    /// has 512 words for each offset and `c` 1024 floats, both 64-byte aligned; the thread holds an [`Self::enter`]
+    /// session.
     #[inline(always)]
-    pub(crate) unsafe fn block_at(
+    pub(crate) unsafe fn block_at<T>(
         self,
-        a: [*const u8; 2],
-        stride: usize,
+        a: *const T,
+        from: &[u32],
         offsets: &[u32],
         b: *const u32,
         c: *mut f32,
         columns: usize,
     ) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the caller's promises.
+        debug_assert!((1..=BLOCK).contains(&from.len()) && (1..=BLOCK).contains(&columns));
+        // SAFETY: the caller's promises; rows that are not there are the first again.
         unsafe {
-            amx::block_at(a, stride, offsets, b, c, columns, false);
+            let row = |r: usize| a.add(*from.get(r).unwrap_or(&from[0]) as usize).cast::<u8>();
+            #[cfg(target_arch = "x86_64")]
+            if self.tiles() {
+                let stride = from[1].wrapping_sub(from[0]) as usize * size_of::<T>();
+                return amx::block_at([row(0), row(16)], stride, offsets, b, c, columns, false);
+            }
+            self.strips(&std::array::from_fn(row), offsets, b, c, [from.len(), columns], false);
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (a, stride, offsets, b, c, columns);
     }
 
     /// `C[rows][columns] = A · B` (or `+=`), C's rows 32 apart. What is past `size` may hold anything afterwards.
@@ -98,34 +109,85 @@ impl Micro {
     #[inline(always)]
     pub(crate) unsafe fn block(self, k: usize, a: *const u32, b: *const u32, c: *mut f32, size: [usize; 2], add: bool) {
         debug_assert!(size.iter().all(|n| (1..=BLOCK).contains(n)));
-        // SAFETY: the caller's promises are those of the kernels; `self.isa` is available by construction.
-        unsafe {
-            if k == 0 {
-                if !add {
-                    std::slice::from_raw_parts_mut(c, BLOCK * BLOCK).fill(0.0);
+        for first in (0..(k / 16).max(1)).step_by(PACKED.len()) {
+            let (offsets, add) = (&PACKED[..PACKED.len().min(k / 16 - first)], add || first > 0);
+            // SAFETY: the caller's promises; steps lie one after the other, each of 32 rows of 16 words.
+            unsafe {
+                let (a, b) = (a.add(first * 512).cast::<u8>(), b.add(first * 512));
+                #[cfg(target_arch = "x86_64")]
+                if self.tiles() {
+                    let second = if size[0] > 16 { a.add(1024) } else { a };
+                    amx::block_at([a, second], 64, offsets, b, c, size[1], add);
+                    continue;
                 }
-                return;
+                self.strips(&std::array::from_fn(|r| a.add(r * 64)), offsets, b, c, size, add);
             }
-            #[cfg(target_arch = "x86_64")]
-            if self.tiles() {
-                return amx::block(k, a, b, c, size, add);
-            }
-            // Part of B stays in the L1 cache while the strips of rows pass it.
-            for at in (0..k).step_by(Self::PART) {
-                let (k, a, b, add) = (Self::PART.min(k - at), a.add(32 * at), b.add(32 * at), add || at > 0);
-                let bf16 = self.precision == Precision::Bf16;
+        }
+    }
+
+    /// `C = A · B` (or `+=`) with A packed and B read in place: row r of its step i begins at `b + offsets[i] + r * stride`
+    /// bytes. Rows of C are 32; its columns past `columns` may hold anything afterwards.
+    ///
+    /// # Safety
+    /// [`Self::tiles`]; `a` has 512 words for each offset; 128 bytes can be read at each row of B; `c` has 1024 floats;
+    /// the thread holds an [`Self::enter`] session.
+    #[allow(clippy::too_many_arguments)]
+    #[inline(always)]
+    pub(crate) unsafe fn block_over(
+        self,
+        a: *const u32,
+        b: *const u8,
+        stride: usize,
+        offsets: &[u32],
+        c: *mut f32,
+        columns: usize,
+        add: bool,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promises.
+        unsafe {
+            amx::block_over(a, b, stride, offsets, c, columns, add)
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (a, b, stride, offsets, c, columns, add);
+    }
+
+    /// The product without tiles: step i of row r of A is at `rows[r] + offsets[i]`.
+    ///
+    /// # Safety
+    /// As [`Self::block_at`], for all 32 rows.
+    #[inline(always)]
+    unsafe fn strips(
+        self,
+        rows: &[*const u8; BLOCK],
+        offsets: &[u32],
+        b: *const u32,
+        c: *mut f32,
+        size: [usize; 2],
+        add: bool,
+    ) {
+        if offsets.is_empty() && !add {
+            // SAFETY: C has 1024 floats (caller).
+            unsafe { std::slice::from_raw_parts_mut(c, BLOCK * BLOCK) }.fill(0.0);
+        }
+        // Part of B stays in the L1 cache while the strips of rows pass it.
+        for (i, offsets) in offsets.chunks(Self::PART).enumerate() {
+            let (add, bf16) = (add || i > 0, self.precision == Precision::Bf16);
+            // SAFETY: the caller's promises are those of the kernels; `self.isa` is available by construction.
+            unsafe {
+                let b = b.add(i * Self::PART * 512);
                 match self.isa {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Amx | Isa::Avx512 if !bf16 => avx512::block_f32(k, a, b, c, size, add),
+                    Isa::Amx | Isa::Avx512 if !bf16 => avx512::block_f32(rows, offsets, b, c, size, add),
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Amx | Isa::Avx512 if self.hardware_bf16 => avx512::block_bf16(k, a, b, c, size, add),
+                    Isa::Amx | Isa::Avx512 if self.hardware_bf16 => avx512::block_bf16(rows, offsets, b, c, size, add),
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Amx | Isa::Avx512 => avx512::block_bf16_emulated(k, a, b, c, size, add),
+                    Isa::Amx | Isa::Avx512 => avx512::block_bf16_emulated(rows, offsets, b, c, size, add),
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => avx2::block(k, a, b, c, size, add, bf16),
+                    Isa::Avx2 => avx2::block(rows, offsets, b, c, size, add, bf16),
                     #[cfg(target_arch = "aarch64")]
-                    Isa::Neon => neon::block(k, a, b, c, size, add, bf16),
-                    _ => portable::block(k, a, b, c, size, add, bf16),
+                    Isa::Neon => neon::block(rows, offsets, b, c, size, add, bf16),
+                    _ => portable::block(rows, offsets, b, c, size, add, bf16),
                 }
             }
         }
