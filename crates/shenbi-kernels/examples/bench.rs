@@ -50,7 +50,31 @@ fn elementwise() -> Result<(), KernelError> {
         "batch norm + leaky 32x64x64x64: forward {:.2} ms, backward {:.2} ms; Adam 4M: {:.2} ms",
         forward.0, backward.0, adam.0
     );
+    let g = square(256, 512, 8, 4, 2);
+    let w = vec![0.01; 256 * 512 * 4 * 4];
+    let pack = |f: fn(&Conv2d, &[f32], Precision) -> Result<PackedWeights, KernelError>| {
+        time(|| drop(f(&g, &w, Precision::Bf16).expect("shapes fit")))
+    };
+    println!(
+        "packing 2M bf16 weights: forward {:.2} ms, backward {:.2} ms",
+        pack(PackedWeights::forward).0,
+        pack(PackedWeights::backward).0
+    );
     Ok(())
+}
+
+fn square(in_channels: usize, out_channels: usize, size: usize, k: usize, stride: usize) -> Conv2d {
+    Conv2d {
+        batch: 32,
+        in_channels,
+        out_channels,
+        in_h: size,
+        in_w: size,
+        kernel: [k, k],
+        stride: [stride, stride],
+        padding: [usize::from(k > 1); 2],
+        groups: 1,
+    }
 }
 
 /// Forward with bias and LeakyReLU, and both gradients behind it, tensors in memory as `E`.
@@ -59,7 +83,7 @@ fn layer<E: Element>(g: &Conv2d, p: Precision, element: fn(f32) -> E) -> Result<
     let fill = |n: usize| (0..n).map(|i| element((i * 7919 % 1013) as f32 / 506.0 - 1.0)).collect::<Vec<E>>();
     let x = fill(g.batch * g.in_channels * g.in_h * g.in_w);
     let dy = fill(g.batch * g.out_channels * oh * ow);
-    let w = vec![0.01; g.in_channels * g.out_channels * g.kernel[0] * g.kernel[1]];
+    let w = vec![0.01; g.in_channels / g.groups * g.out_channels * g.kernel[0] * g.kernel[1]];
     let (bias, act) = (vec![0.0; g.out_channels], Activation::LeakyRelu(0.2));
     let (mut dx, mut dw, mut y) = (x.clone(), w.clone(), dy.clone());
     let forward = time(|| conv2d_forward(g, &x, &w, Some(&bias), act, &mut y, p).expect("shapes fit"));
@@ -73,7 +97,7 @@ fn main() -> Result<(), KernelError> {
     let filter = std::env::args().nth(1).unwrap_or_default();
     println!("{}, {} threads", describe(), rayon::current_num_threads());
     println!("best ms (median) GFLOP/s at best        forward                  data                weights");
-    let shapes = [
+    let dense = [
         (3, 64, 64, 4, 2),
         (64, 128, 32, 4, 2),
         (128, 256, 16, 4, 2),
@@ -85,22 +109,15 @@ fn main() -> Result<(), KernelError> {
         (64, 64, 64, 3, 1),
         (256, 256, 16, 1, 1),
     ];
-    for (ci, co, size, k, s) in shapes {
-        let g = Conv2d {
-            batch: 32,
-            in_channels: ci,
-            out_channels: co,
-            in_h: size,
-            in_w: size,
-            kernel: [k, k],
-            stride: [s, s],
-            padding: [usize::from(k > 1); 2],
-            groups: 1,
-        };
+    let dense = dense.map(|(ci, co, size, k, s)| square(ci, co, size, k, s));
+    let depthwise = Conv2d { groups: 128, ..square(128, 128, 32, 3, 1) };
+    for g in dense.into_iter().chain([depthwise]) {
+        let Conv2d { in_channels: ci, out_channels: co, in_h: size, kernel: [k, _], stride: [s, _], groups, .. } = g;
         let [oh, ow] = g.out_size()?;
-        let gflop = 2.0 * (32 * oh * ow * ci * co * k * k) as f64 / 1e9;
+        let gflop = 2.0 * (32 * oh * ow * ci / groups * co * k * k) as f64 / 1e9;
         for p in [Precision::F32, Precision::Bf16] {
-            let name = format!("{ci}->{co} {size}x{size} k{k} s{s} {p:?}");
+            let groups = if groups > 1 { format!(" g{groups}") } else { String::new() };
+            let name = format!("{ci}->{co} {size}x{size} k{k} s{s}{groups} {p:?}");
             if !name.contains(&filter) {
                 continue;
             }

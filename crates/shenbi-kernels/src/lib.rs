@@ -10,7 +10,7 @@
 //! - Results are the same to the bit for every number of threads (rayon's current pool is used).
 //! - NaN and infinity pass through; where AMX tiles read pictures in place, a NaN may reach neighbours of those it should
 //!   as well. bf16 operands that are subnormal may be flushed to zero.
-//! - The instruction set is chosen at run time; `SHENBI_ISA=amx|avx512|avx2|portable` overrides it.
+//! - The instruction set is chosen at run time; `SHENBI_ISA=amx|avx512|avx2|neon|portable` overrides it.
 
 #[cfg(target_endian = "big")]
 compile_error!("bf16 pairs are laid out for little-endian machines");

@@ -1,7 +1,7 @@
 //! From f32 slices to packed words (see [`crate::isa`]): conversion, A blocks, transposition.
 #![allow(unsafe_code)]
 
-use crate::isa::{BLOCK, Micro, Precision};
+use crate::isa::{BLOCK, Isa, Micro, Precision};
 use std::cmp::Ordering;
 
 /// The nearest bf16, ties to even; a NaN stays a NaN.
@@ -121,19 +121,41 @@ pub(crate) fn transpose(
             let (height, width) = (16.min(rows - i), 16.min(columns - j));
             let (src, out) = (&src[i * src_stride + j..], &mut out[j * out_stride + i..]);
             #[cfg(target_arch = "x86_64")]
-            if matches!(micro.isa, crate::isa::Isa::Amx | crate::isa::Isa::Avx512) {
+            if matches!(micro.isa, Isa::Amx | Isa::Avx512) {
                 // SAFETY: both ISAs imply AVX-512 F; the function checks the slices' lengths.
                 unsafe { crate::isa::avx512::transpose16(src, src_stride, out, out_stride, [height, width]) };
                 continue;
             }
-            for i in 0..height {
-                for j in 0..width {
-                    out[j * out_stride + i] = src[i * src_stride + j];
+            let small = match micro.isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => 8,
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => 4,
+                _ => 16,
+            };
+            for (i, j) in (0..height).step_by(small).flat_map(|i| (0..width).step_by(small).map(move |j| (i, j))) {
+                let (src, out) = (&src[i * src_stride + j..], &mut out[j * out_stride + i..]);
+                let (height, width) = (small.min(height - i), small.min(width - j));
+                match micro.isa {
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: this ISA implies AVX2; the function checks the slices' lengths.
+                    Isa::Avx2 if height == 8 && width == 8 => unsafe {
+                        crate::isa::avx2::transpose8(src, src_stride, out, out_stride)
+                    },
+                    #[cfg(target_arch = "aarch64")]
+                    // SAFETY: this ISA implies NEON; the function checks the slices' lengths.
+                    Isa::Neon if height == 4 && width == 4 => unsafe {
+                        crate::isa::neon::transpose4(src, src_stride, out, out_stride)
+                    },
+                    _ => {
+                        for (i, j) in (0..height).flat_map(|i| (0..width).map(move |j| (i, j))) {
+                            out[j * out_stride + i] = src[i * src_stride + j];
+                        }
+                    }
                 }
             }
         }
     }
-    let _ = micro;
 }
 
 /// The B panel whose rows along k are the 32 f32 at `stage[row]` for each of `rows`, and zero beyond.

@@ -132,6 +132,40 @@ fn uneven_kernels_strides_and_groups() {
     }
 }
 
+#[test]
+fn depthwise() {
+    let base = |channels| Conv2d { groups: channels, ..conv(3, [channels; 2], [13, 10], 3, 1, 1) };
+    let shapes = [
+        base(33),
+        Conv2d { stride: [2, 2], ..base(64) },
+        Conv2d { kernel: [5, 2], stride: [1, 3], padding: [7, 0], ..base(5) },
+        Conv2d { batch: 20, kernel: [13, 10], padding: [0, 0], ..base(4) },
+        Conv2d { batch: 1, in_h: 70, in_w: 70, kernel: [4, 4], stride: [2, 2], ..base(48) },
+    ];
+    for g in shapes {
+        for isa in available_isas() {
+            PRECISIONS.iter().for_each(|&p| check_all(&g, isa, p));
+        }
+    }
+}
+
+/// As many pictures as AMX wants for weight gradients in pairs: whole sixteens of pairs and a few missing, rows of 16.
+#[test]
+fn weight_gradients_of_large_batches() {
+    let shapes = [
+        conv(32, [40, 33], [8, 8], 4, 2, 1),
+        conv(60, [3, 20], [5, 6], 3, 1, 1),
+        conv(7, [3, 48], [32, 32], 4, 2, 1),
+        Conv2d { groups: 2, ..conv(5, [64, 34], [4, 16], 3, 1, 1) },
+        conv(33, [64, 32], [4, 4], 4, 1, 0),
+    ];
+    for g in shapes {
+        for isa in available_isas() {
+            PRECISIONS.iter().for_each(|&p| check_all(&g, isa, p));
+        }
+    }
+}
+
 fn geometry() -> impl Strategy<Value = Conv2d> {
     let channels = prop::sample::select(vec![1usize, 2, 3, 5, 16, 33]);
     let size = prop::sample::select(vec![1usize, 4, 7, 8, 16, 17]);
@@ -204,9 +238,13 @@ proptest! {
 
 #[test]
 fn bits_do_not_depend_on_threads() {
-    for g in
-        [conv(5, [3, 48], [32, 32], 4, 2, 1), conv(4, [33, 70], [12, 20], 3, 1, 1), conv(1, [64, 96], [8, 8], 4, 2, 1)]
-    {
+    let shapes = [
+        conv(5, [3, 48], [32, 32], 4, 2, 1),
+        conv(4, [33, 70], [12, 20], 3, 1, 1),
+        conv(1, [64, 96], [8, 8], 4, 2, 1),
+        Conv2d { groups: 24, ..conv(9, [24, 24], [40, 40], 3, 1, 1) },
+    ];
+    for g in shapes {
         let n = sizes(&g);
         let (x, w, dy) = (values(n.x, 1), values(n.w, 2), values(n.y, 3));
         for isa in available_isas() {

@@ -169,7 +169,7 @@ impl Direct {
     }
 
     fn with_panels(mut self) -> Self {
-        if self.micro.reads_in_place() && self.phases.iter().all(|p| p.count[1].is_multiple_of(16)) {
+        if self.micro.tiles() && self.phases.iter().all(|p| p.count[1].is_multiple_of(16)) {
             self.step = 16 * self.micro.per_word();
         }
         let mut words = 0;
@@ -227,7 +227,7 @@ impl Direct {
         let k = self.phases.iter().map(|p| self.micro.k_words(p.k(self))).max().unwrap_or(0).max(1);
         let target = (A_BYTES / (4 * k) / BLOCK * BLOCK).clamp(2 * BLOCK, 8 * BLOCK);
         // Tiles read in place where 16 pixels lie at equal distances: those of a row, or else one of each of 16 pictures.
-        let images_inner = self.micro.reads_in_place() && !row.is_multiple_of(16) && self.batch >= 16;
+        let images_inner = self.micro.tiles() && !row.is_multiple_of(16) && self.batch >= 16;
         let (images, strip) = if images_inner {
             (16, (12 * BLOCK / (16 * row)).clamp(1, rows))
         } else {

@@ -1,8 +1,10 @@
 //! Two-dimensional convolution and its gradients, channels-last.
 //!
 //! The forward pass and the data gradient are the same computation, a [`direct::Direct`]; the weight gradient is in
-//! [`weights`]. A transposed convolution is the data gradient used as a forward pass, and the other way round.
+//! [`weights`]. Depthwise convolutions have a path of their own, [`depthwise`]. A transposed convolution is the data gradient
+//! used as a forward pass, and the other way round.
 
+mod depthwise;
 mod direct;
 mod weights;
 
@@ -11,6 +13,7 @@ use crate::element::{Element, Input, bf16};
 use crate::error::{KernelError, elements, expect_len, expect_nonzero};
 use crate::isa::{Micro, Precision};
 use crate::scratch::Buffer;
+use depthwise::Depthwise;
 use direct::{Direct, PARTS};
 
 /// The geometry of a convolution (cross-correlation, as everywhere in deep learning).
@@ -147,8 +150,44 @@ pub struct PackedWeights {
     g: Conv2d,
     backward: bool,
     split: bool,
-    job: Direct,
+    job: Job,
     words: Buffer,
+}
+
+/// How a convolution, or its data gradient, is computed.
+enum Job {
+    Direct(Direct),
+    Depthwise(Depthwise),
+}
+
+impl Job {
+    fn micro(&self) -> Micro {
+        match self {
+            Self::Direct(job) => job.micro(),
+            Self::Depthwise(job) => job.micro,
+        }
+    }
+
+    fn with_batch(&self, batch: usize) -> Self {
+        match self {
+            Self::Direct(job) => Self::Direct(job.with_batch(batch)),
+            Self::Depthwise(job) => Self::Depthwise(job.with_batch(batch)),
+        }
+    }
+
+    fn run<X: Element, Y: Element>(
+        &self,
+        x: Input<'_, X>,
+        w: &[u32],
+        bias: Option<&[f32]>,
+        act: Activation,
+        y: &mut [Y],
+    ) {
+        match self {
+            Self::Direct(job) => job.run(x, w, bias, act, y),
+            Self::Depthwise(job) => job.run(x, w, bias, act, y),
+        }
+    }
 }
 
 impl PackedWeights {
@@ -182,7 +221,7 @@ impl PackedWeights {
         }
         let job = Direct::forward(&wide, out, Micro::active(Precision::Bf16)?).in_parts();
         let words = job.pack(&parts);
-        Ok(Self { g: *g, backward: false, split: true, job, words })
+        Ok(Self { g: *g, backward: false, split: true, job: Job::Direct(job), words })
     }
 
     /// Whether they are [`Self::split`].
@@ -202,8 +241,14 @@ impl PackedWeights {
         let lens = Lens { x: None, w: Some(w.len()), y: None, bias: None, names: ["x", "w", "y"] };
         let out = g.check("pack_weights", lens)?;
         let micro = Micro::active(p)?;
-        let job = if backward { Direct::backward(g, out, micro) } else { Direct::forward(g, out, micro) };
-        let words = job.pack(w);
+        let (job, words) = if let Some(job) = Depthwise::new(g, out, micro, backward) {
+            let words = job.pack(w);
+            (Job::Depthwise(job), words)
+        } else {
+            let job = if backward { Direct::backward(g, out, micro) } else { Direct::forward(g, out, micro) };
+            let words = job.pack(w);
+            (Job::Direct(job), words)
+        };
         Ok(Self { g: *g, backward, split: false, job, words })
     }
 
@@ -215,7 +260,7 @@ impl PackedWeights {
     }
 
     /// The job for `g.batch` pictures.
-    fn checked(&self, op: &'static str, g: &Conv2d, backward: bool) -> Result<Direct, KernelError> {
+    fn checked(&self, op: &'static str, g: &Conv2d, backward: bool) -> Result<Job, KernelError> {
         if !self.fits(g, backward, self.job.micro().precision) {
             let message = format!("weights packed for {:?} cannot serve {g:?}", self.g);
             return Err(KernelError::Shape { op, message });
@@ -350,6 +395,10 @@ pub fn conv2d_backward_weights<'a, X: Element, Y: Element>(
     let out = g.check(OP, lens)?;
     x.check(OP)?;
     dy.check(OP)?;
-    weights::run(g, out, Micro::active(p)?, x, dy, dw);
+    let micro = Micro::active(p)?;
+    match Depthwise::new(g, out, micro, false) {
+        Some(job) => job.weights(x, dy, dw),
+        None => weights::run(g, out, micro, x, dy, dw),
+    }
     Ok(())
 }

@@ -3,7 +3,13 @@
 //!
 //! A is `dy` transposed, `[output channels][pixels]`; B is `[pixels][32 q]`. The pixels of a few pictures are taken in
 //! the order (row, picture, column), so that for every ky B is a window of one and the same copy of the input.
+//!
+//! Pairs of bf16 along the sum are neighbouring pixels or, where AMX tiles can then read B in place, the same pixel of two
+//! pictures ([`paired`]).
 #![allow(unsafe_code)]
+
+mod gather;
+mod paired;
 
 use super::Conv2d;
 use crate::element::{Element, Input, bf16, pair};
@@ -11,6 +17,8 @@ use crate::isa::{BLOCK, Micro, Precision, Work, vectorize};
 use crate::pack::transpose;
 use crate::parallel::{SharedMut, for_items, for_ranges};
 use crate::scratch::{self, Slot};
+use gather::Gather;
+use paired::{PadPair, SumInPlace};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -36,6 +44,8 @@ struct Geometry {
     splits: usize,
     /// Rows and columns of the padded copy of one picture, rounded up to a multiple of the stride.
     padded: [usize; 2],
+    /// Whether a word is a pixel of two pictures.
+    paired: bool,
 }
 
 /// Computes `dw`.
@@ -51,11 +61,13 @@ pub(super) fn run<X: Element, Y: Element>(
     let row_words = out[1].div_ceil(micro.per_word());
     let columns = (g.kernel[1] * ci).div_ceil(BLOCK) * g.groups;
     let wanted = ITEMS.div_ceil(columns).min(g.batch);
-    let images = (PIXELS / (out[0] * out[1])).clamp(1, g.batch.div_ceil(wanted));
     let padded: [usize; 2] =
         std::array::from_fn(|a| ((out[a] - 1) * g.stride[a] + g.kernel[a]).next_multiple_of(g.stride[a]));
+    let images = (PIXELS / (out[0] * out[1])).clamp(1, g.batch.div_ceil(wanted));
+    let paired = paired::suits(g, out, micro, images * padded[0] * padded[1]);
+    let images = if paired { images.next_multiple_of(2) } else { images };
     let splits = wanted.min(g.batch.div_ceil(images));
-    let job = Geometry { micro, g: *g, ci, co, out, row_words, images, splits, padded };
+    let job = Geometry { micro, g: *g, ci, co, out, row_words, images, splits, padded, paired };
     match micro.precision {
         Precision::F32 => job.run::<X, Y, f32>(x, dy, dw),
         Precision::Bf16 => job.run::<X, Y, bf16>(x, dy, dw),
@@ -74,19 +86,39 @@ impl Geometry {
 
     /// Words along the sum for `images` pictures, as the block product wants them.
     fn words(&self, images: usize) -> usize {
-        (self.out[0] * images * self.row_words).next_multiple_of(16)
+        (self.out[0] * self.order(images).into_iter().product::<usize>()).next_multiple_of(16)
+    }
+
+    /// The words of a row of output pixels of `images` pictures, as two loops.
+    #[inline(always)]
+    fn order(&self, images: usize) -> [usize; 2] {
+        if self.paired { [images.div_ceil(2), self.out[1]] } else { [images, self.row_words] }
+    }
+
+    /// Where in a padded row the 32 elements of a block of q begin, if they are neighbours.
+    #[inline(always)]
+    fn first(&self, group: usize, q: usize) -> Option<usize> {
+        match (self.g.groups, q * BLOCK) {
+            (1, at) => Some(at),
+            (_, at) if self.ci.is_multiple_of(BLOCK) => {
+                Some(at / self.ci * self.g.in_channels + group * self.ci + at % self.ci)
+            }
+            _ => None,
+        }
     }
 
     fn run<X: Element, Y: Element, T: Element>(&self, x: Input<'_, X>, dy: Input<'_, Y>, dw: &mut [f32]) {
         let Self { g, micro, images, splits, .. } = *self;
         let words = self.words(images);
         let pitch = self.padded[1] * g.in_channels;
-        let image = self.padded[0] * pitch;
+        // Elements and number of what is padded in one go: a picture, or a pair.
+        let image = self.padded[0] * pitch * if self.paired { 2 } else { 1 };
+        let copies = |images: usize| if self.paired { images.div_ceil(2) } else { images };
         let per_word = micro.per_word();
         let item_sums = g.kernel[0] * self.o_blocks() * BLOCK * BLOCK;
         let items = g.groups * self.q_blocks();
         let mut sums = scratch::take(Slot::Accumulators, splits * items * item_sums);
-        let mut padded = scratch::take(Slot::Planes, (splits * images * image + SLACK).div_ceil(per_word));
+        let mut padded = scratch::take(Slot::Planes, (splits * copies(images) * image).div_ceil(per_word) + SLACK);
         let mut packed = scratch::take(Slot::PackedA, splits * g.groups * self.o_blocks() * BLOCK * words);
         for slab in (0..g.batch).step_by(images * splits) {
             let in_slab = (images * splits).min(g.batch - slab);
@@ -95,11 +127,17 @@ impl Geometry {
             let groups = in_slab.div_ceil(images);
             let padded_shared = SharedMut::new(padded.elements::<T>());
             let packed_shared = SharedMut::new(&mut packed);
-            for_items(in_slab + groups * blocks, |i| match i.checked_sub(in_slab) {
+            let copies = copies(in_slab);
+            for_items(copies + groups * blocks, |i| match i.checked_sub(copies) {
                 None => {
-                    // SAFETY: each item has its own picture.
+                    // SAFETY: each item has its own picture or pair.
                     let out = unsafe { padded_shared.slice(i * image, image) };
-                    vectorize(micro.isa, Pad { job: self, x, image: slab + i, out });
+                    if self.paired {
+                        let images = slab + in_slab.min(2 * i)..slab + in_slab.min(2 * i + 2);
+                        vectorize(micro.isa, PadPair { job: self, x, images, out });
+                    } else {
+                        vectorize(micro.isa, Pad { job: self, x, image: slab + i, out });
+                    }
                 }
                 Some(i) => {
                     let (split, block) = (i / blocks, i % blocks);
@@ -118,7 +156,12 @@ impl Geometry {
                 let (split, item) = (i / items, i % items);
                 let first = split * images;
                 let images = first..in_slab.min(first + images);
-                vectorize(micro.isa, Sum { job: self, split, item, images, fresh: slab == 0, padded, packed, sums });
+                let fresh = slab == 0;
+                if self.paired {
+                    vectorize(micro.isa, SumInPlace { job: self, split, item, images, fresh, padded, packed, sums });
+                } else {
+                    vectorize(micro.isa, Sum { job: self, split, item, images, fresh, padded, packed, sums });
+                }
             });
         }
         let sums: &[f32] = sums.as_f32_mut();
@@ -184,32 +227,39 @@ impl<Y: Element, T: Element> Work for PackDy<'_, Y, T> {
         let first = group * job.co + block * BLOCK;
         let per_word = job.micro.per_word();
         let mut lines = [0u32; 16 * BLOCK];
-        let (_, steps) = (0, job.words(range.len()));
         let mut word = 0;
         let mut flush = |word: usize, lines: &[u32]| {
             let out = &mut self.out[word / 16 * 512..][..512];
             transpose(job.micro, lines, BLOCK, out, 16, 16, BLOCK);
         };
+        // Words of a row of output pixels, in the order of the sum.
+        let [outer, inner] = job.order(range.len());
         for y in 0..job.out[0] {
-            for image in range.clone() {
-                let row = (image * job.out[0] + y) * job.out[1];
-                for x in (0..job.out[1]).step_by(per_word) {
-                    let mut pixels = [[T::default(); BLOCK]; 2];
-                    for (i, pixel) in pixels.iter_mut().enumerate().take(per_word.min(job.out[1] - x)) {
-                        let at = (row + x + i) * job.g.out_channels + first;
-                        if channels == BLOCK {
-                            self.dy.read(job.micro, at, &mut pixel[..]);
-                        } else {
-                            self.dy.read(job.micro, at, &mut pixel[..channels]);
-                        }
+            for (i, j) in (0..outer).flat_map(|i| (0..inner).map(move |j| (i, j))) {
+                // The pixels of the word, up to two: the picture and column of each.
+                let (image, x) = if job.paired {
+                    ([range.start + 2 * i, range.start + 2 * i + 1], [j; 2])
+                } else {
+                    ([range.start + i; 2], [j * per_word, j * per_word + 1])
+                };
+                let mut pixels = [[T::default(); BLOCK]; 2];
+                for (n, pixel) in pixels.iter_mut().enumerate().take(per_word) {
+                    if image[n] >= range.end || x[n] >= job.out[1] {
+                        continue;
                     }
-                    if let Ok(line) = <&mut [u32; BLOCK]>::try_from(&mut lines[word % 16 * BLOCK..][..BLOCK]) {
-                        pair(job.micro, &pixels[0], &pixels[1], line);
+                    let at = ((image[n] * job.out[0] + y) * job.out[1] + x[n]) * job.g.out_channels + first;
+                    if channels == BLOCK {
+                        self.dy.read(job.micro, at, &mut pixel[..]);
+                    } else {
+                        self.dy.read(job.micro, at, &mut pixel[..channels]);
                     }
-                    word += 1;
-                    if word % 16 == 0 {
-                        flush(word - 16, &lines);
-                    }
+                }
+                if let Ok(line) = <&mut [u32; BLOCK]>::try_from(&mut lines[word % 16 * BLOCK..][..BLOCK]) {
+                    pair(job.micro, &pixels[0], &pixels[1], line);
+                }
+                word += 1;
+                if word % 16 == 0 {
+                    flush(word - 16, &lines);
                 }
             }
         }
@@ -217,7 +267,7 @@ impl<Y: Element, T: Element> Work for PackDy<'_, Y, T> {
             lines[word % 16 * BLOCK..].fill(0);
             flush(word / 16 * 16, &lines);
         }
-        debug_assert_eq!(word.next_multiple_of(16), steps);
+        debug_assert_eq!(word.next_multiple_of(16), job.words(range.len()));
     }
 }
 
@@ -251,12 +301,7 @@ impl<T: Element> Work for Sum<'_, T> {
         let mut b = scratch::take(Slot::Panel, g.stride[0] * rows * line + 16 * BLOCK);
         let columns = BLOCK.min(g.kernel[1] * job.ci - q * BLOCK);
         let zero = [T::default(); BLOCK];
-        // Where in a row the block's elements begin, if they are neighbours.
-        let first = match (g.groups, q * BLOCK) {
-            (1, at) => Some(at),
-            (_, at) if job.ci.is_multiple_of(BLOCK) => Some(at / job.ci * g.in_channels + group * job.ci + at % job.ci),
-            _ => None,
-        };
+        let first = job.first(group, q);
         for r in 0..job.padded[0] {
             let at = (r % g.stride[0] * rows + r / g.stride[0]) * line;
             for (i, image) in images.clone().enumerate() {
@@ -327,50 +372,5 @@ impl Geometry {
             at += count;
         }
         window
-    }
-}
-
-/// Brings one output channel's sums into the order of the weights, `[input channel][ky][kx]`.
-struct Gather<'a> {
-    job: &'a Geometry,
-    o: usize,
-    sums: &'a [f32],
-    dw: &'a mut [f32],
-}
-
-impl Work for Gather<'_> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { job, sums, dw, .. } = self;
-        let [kh, kw] = job.g.kernel;
-        let (group, o) = (self.o / job.co, self.o % job.co);
-        let row = kw * job.ci;
-        let blocks = [job.g.groups * job.q_blocks(), kh, job.o_blocks()];
-        // [ky][kx][input channel]
-        let collect = |stage: &mut [f32]| {
-            for split in 0..job.splits {
-                for (ky, stage) in stage.chunks_exact_mut(row).enumerate() {
-                    for (q, stage) in stage.chunks_mut(BLOCK).enumerate() {
-                        let item = (split * blocks[0] + group * job.q_blocks() + q) * blocks[1];
-                        let from = ((item + ky) * blocks[2] + o / BLOCK) * BLOCK + o % BLOCK;
-                        let from = &sums[from * BLOCK..][..stage.len()];
-                        if split == 0 {
-                            stage.copy_from_slice(from);
-                        } else {
-                            stage.iter_mut().zip(from).for_each(|(s, f)| *s += f);
-                        }
-                    }
-                }
-            }
-        };
-        if kh * kw == 1 {
-            return collect(dw);
-        }
-        let mut stage = scratch::take(Slot::Row, kh * row);
-        let stage = stage.as_f32_mut();
-        collect(stage);
-        // SAFETY: f32 seen as words, twice.
-        let ((_, stage, _), (_, dw, _)) = unsafe { (stage.align_to::<u32>(), dw.align_to_mut::<u32>()) };
-        transpose(job.micro, stage, job.ci, dw, kh * kw, kh * kw, job.ci);
     }
 }

@@ -72,35 +72,8 @@ pub(crate) unsafe fn release() {
     unsafe { asm!("tilerelease", options(nostack, nomem)) }
 }
 
-/// Where the steps of a packed A block are, in bytes.
-static PACKED: [u32; 256] = {
-    let mut at = [0; 256];
-    let mut i = 0;
-    while i < 256 {
-        at[i] = i as u32 * 2048;
-        i += 1;
-    }
-    at
-};
-
-/// See [`super::Micro::block`]; `k` is a multiple of 16.
-///
-/// # Safety
-/// As there, and the tiles are configured.
-#[inline(always)]
-pub(super) unsafe fn block(k: usize, a: *const u32, b: *const u32, c: *mut f32, size: [usize; 2], add: bool) {
-    for first in (0..k / 16).step_by(PACKED.len()) {
-        let offsets = &PACKED[..PACKED.len().min(k / 16 - first)];
-        // SAFETY: the caller's promises; without a second half of rows the first stands in for it.
-        unsafe {
-            let (a, b) = (a.add(first * 512).cast::<u8>(), b.add(first * 512));
-            let second = if size[0] > 16 { a.add(1024) } else { a };
-            block_at([a, second], 64, offsets, b, c, size[1], add || first > 0);
-        }
-    }
-}
-
-/// See [`super::Micro::block_at`].
+/// `C = A · B` (or `+=`): step i (of 64 bytes) of row r of A is at `a[r / 16] + (r % 16) * stride + offsets[i]`; the rest
+/// as in [`super::Micro::block_at`].
 ///
 /// # Safety
 /// As there, and the tiles are configured.
@@ -212,6 +185,118 @@ unsafe fn narrow(a: [*const u8; 2], stride: usize, offsets: &[u32], b: *const u3
             b = inout(reg) b => _,
             steps = inout(reg) offsets.len() => _,
             stride = in(reg) stride,
+            s128 = in(reg) 128usize,
+            out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
+            options(nostack)
+        );
+    }
+}
+
+/// `C = A · B` (or `+=`) with A packed and B where it is: step i of A is the 32 rows of 64 bytes at `a + 2048 i` bytes; row
+/// r of step i of B, 64 bytes or for more than 16 columns 128, is at `b + offsets[i] + r * stride`.
+///
+/// # Safety
+/// All those bytes can be read; `c` has 1024 floats; the tiles are configured.
+#[inline(always)]
+pub(super) unsafe fn block_over(
+    a: *const u32,
+    b: *const u8,
+    stride: usize,
+    offsets: &[u32],
+    c: *mut f32,
+    columns: usize,
+    add: bool,
+) {
+    debug_assert!(!offsets.is_empty());
+    // SAFETY: the caller's promises.
+    unsafe {
+        if columns > 16 { wide_over(a, b, stride, offsets, c, add) } else { narrow_over(a, b, stride, offsets, c, add) }
+    }
+}
+
+/// 32 columns: the tiles are those of [`wide`].
+unsafe fn wide_over(a: *const u32, b: *const u8, stride: usize, offsets: &[u32], c: *mut f32, add: bool) {
+    // SAFETY: the tile rows of B are the bytes that the caller vouches for; A has 2 KiB for each offset, C 4 KiB.
+    unsafe {
+        asm!(
+            "test {at:e}, {at:e}",
+            "jz 2f",
+            "tileloadd tmm0, [{c} + {s128}*1]",
+            "tileloadd tmm1, [{c} + {s128}*1 + 64]",
+            "tileloadd tmm2, [{c} + {s128}*1 + 2048]",
+            "tileloadd tmm3, [{c} + {s128}*1 + 2112]",
+            "jmp 3f",
+            "2:",
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            "3:",
+            "mov {at:e}, dword ptr [{offset}]",
+            "tileloadd tmm4, [{a} + {s64}*1]",
+            "add {at}, {b}",
+            "tileloadd tmm6, [{at} + {stride}*1]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{at} + {stride}*1 + 64]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{a} + {s64}*1 + 1024]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "add {offset}, 4",
+            "add {a}, 2048",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "dec {steps}",
+            "jnz 3b",
+            "tilestored [{c} + {s128}*1], tmm0",
+            "tilestored [{c} + {s128}*1 + 64], tmm1",
+            "tilestored [{c} + {s128}*1 + 2048], tmm2",
+            "tilestored [{c} + {s128}*1 + 2112], tmm3",
+            c = in(reg) c,
+            a = inout(reg) a => _,
+            b = in(reg) b,
+            at = inout(reg) u64::from(add) => _,
+            offset = inout(reg) offsets.as_ptr() => _,
+            steps = inout(reg) offsets.len() => _,
+            stride = in(reg) stride,
+            s64 = in(reg) 64usize,
+            s128 = in(reg) 128usize,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack)
+        );
+    }
+}
+
+/// The first 16 columns only.
+unsafe fn narrow_over(a: *const u32, b: *const u8, stride: usize, offsets: &[u32], c: *mut f32, add: bool) {
+    // SAFETY: as in `wide_over`.
+    unsafe {
+        asm!(
+            "test {at:e}, {at:e}",
+            "jz 2f",
+            "tileloadd tmm0, [{c} + {s128}*1]",
+            "tileloadd tmm2, [{c} + {s128}*1 + 2048]",
+            "jmp 3f",
+            "2:",
+            "tilezero tmm0", "tilezero tmm2",
+            "3:",
+            "mov {at:e}, dword ptr [{offset}]",
+            "tileloadd tmm4, [{a} + {s64}*1]",
+            "add {at}, {b}",
+            "tileloadd tmm6, [{at} + {stride}*1]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{a} + {s64}*1 + 1024]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "add {offset}, 4",
+            "add {a}, 2048",
+            "dec {steps}",
+            "jnz 3b",
+            "tilestored [{c} + {s128}*1], tmm0",
+            "tilestored [{c} + {s128}*1 + 2048], tmm2",
+            c = in(reg) c,
+            a = inout(reg) a => _,
+            b = in(reg) b,
+            at = inout(reg) u64::from(add) => _,
+            offset = inout(reg) offsets.as_ptr() => _,
+            steps = inout(reg) offsets.len() => _,
+            stride = in(reg) stride,
+            s64 = in(reg) 64usize,
             s128 = in(reg) 128usize,
             out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
             options(nostack)

@@ -6,22 +6,30 @@ use std::arch::x86_64::*;
 /// of A per row and k.
 macro_rules! block {
     ($name:ident, $features:literal, |$acc:ident, $a:ident, $b:ident| $product:expr) => {
-        /// See [`super::Micro::block`].
+        /// See [`super::Micro::block_at`]; step i of row r of A is at `rows[r] + offsets[i]`.
         ///
         /// # Safety
         /// As there; the CPU has the features named.
         #[target_feature(enable = $features)]
-        pub(super) unsafe fn $name(k: usize, a: *const u32, b: *const u32, c: *mut f32, size: [usize; 2], add: bool) {
+        pub(super) unsafe fn $name(
+            rows: &[*const u8; 32],
+            offsets: &[u32],
+            b: *const u32,
+            c: *mut f32,
+            size: [usize; 2],
+            add: bool,
+        ) {
             #[target_feature(enable = $features)]
             unsafe fn strip<const R: usize, const V: usize>(
-                k: usize,
-                a: *const u32,
-                b: *const u32,
+                rows: &[*const u8],
+                offsets: &[u32],
+                mut b: *const u32,
                 c: *mut f32,
                 add: bool,
             ) {
-                // SAFETY: a has 32 * k words from its first row on, b 32 * k (aligned), c R rows of 32 (aligned): the
-                // caller's promise.
+                let rows: [*const u8; R] = std::array::from_fn(|r| rows[r]);
+                // SAFETY: the steps of these rows can be read, b has 512 words for each (aligned), c R rows of 32
+                // (aligned): the caller's promise.
                 unsafe {
                     let mut acc = [[_mm512_setzero_ps(); V]; R];
                     if add {
@@ -29,19 +37,20 @@ macro_rules! block {
                             *row = std::array::from_fn(|v| _mm512_load_ps(c.add(r * 32 + v * 16)));
                         }
                     }
-                    for step in 0..k / 16 {
-                        let (a, b) = (a.add(step * 512), b.add(step * 512));
+                    for &offset in offsets {
                         for i in 0..16 {
                             let b: [__m512i; V] =
                                 std::array::from_fn(|v| _mm512_load_si512(b.add(i * 32 + v * 16).cast()));
-                            for (r, row) in acc.iter_mut().enumerate() {
-                                let $a = _mm512_set1_epi32(a.add(r * 16 + i).read().cast_signed());
-                                for (sum, b) in row.iter_mut().zip(b) {
+                            for (row, sums) in rows.iter().zip(&mut acc) {
+                                let a = row.add(offset as usize + 4 * i).cast::<i32>().read_unaligned();
+                                let $a = _mm512_set1_epi32(a);
+                                for (sum, b) in sums.iter_mut().zip(b) {
                                     let ($acc, $b) = (*sum, b);
                                     *sum = $product;
                                 }
                             }
                         }
+                        b = b.add(512);
                     }
                     for (r, row) in acc.iter().enumerate() {
                         for (v, sum) in row.iter().enumerate() {
@@ -51,16 +60,17 @@ macro_rules! block {
                 }
             }
             for s in 0..size[0].div_ceil(8) {
+                let a = &rows[s * 8..];
                 // SAFETY: strip s lies inside the 32 rows.
                 unsafe {
-                    let (a, c) = (a.add(s * 8 * 16), c.add(s * 8 * 32));
+                    let c = c.add(s * 8 * 32);
                     match (size[0] - s * 8, size[1] > 16) {
-                        (1, true) => strip::<1, 2>(k, a, b, c, add),
-                        (2, true) => strip::<2, 2>(k, a, b, c, add),
-                        (3, true) => strip::<3, 2>(k, a, b, c, add),
-                        (4, true) => strip::<4, 2>(k, a, b, c, add),
-                        (_, true) => strip::<8, 2>(k, a, b, c, add),
-                        (_, false) => strip::<8, 1>(k, a, b, c, add),
+                        (1, true) => strip::<1, 2>(a, offsets, b, c, add),
+                        (2, true) => strip::<2, 2>(a, offsets, b, c, add),
+                        (3, true) => strip::<3, 2>(a, offsets, b, c, add),
+                        (4, true) => strip::<4, 2>(a, offsets, b, c, add),
+                        (_, true) => strip::<8, 2>(a, offsets, b, c, add),
+                        (_, false) => strip::<8, 1>(a, offsets, b, c, add),
                     }
                 }
             }

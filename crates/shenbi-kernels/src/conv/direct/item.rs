@@ -118,7 +118,7 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
         let stride = from.get(1).map_or(0, |second| second.wrapping_sub(from[0]));
         let even =
             |tile: &[u32]| tile.len() == 16 && tile.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == stride);
-        let in_place = job.micro.reads_in_place() && source.aligned() && from.chunks(16).all(even);
+        let in_place = source.aligned() && (!job.micro.tiles() || from.chunks(16).all(even));
         let mut offsets = scratch::take(Slot::Offsets, if in_place { words / 16 } else { 0 });
         let mut a = scratch::take(Slot::Panel, if in_place { 0 } else { pixels.div_ceil(BLOCK) * BLOCK * words });
         source.check(from);
@@ -143,12 +143,10 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
                     self.y.prefetch((image + to as usize) * job.groups * job.co + column);
                 }
                 if in_place {
-                    let half = |i: usize| padded[from[i] as usize..].as_ptr().cast();
-                    let a = [half(0), half(if from.len() > 16 { 16 } else { 0 })];
-                    let stride = stride as usize * size_of::<T>();
-                    // SAFETY: rows of 16 neighbours at that stride; `check` has seen their taps inside of the copy;
-                    // B as packed, C of 1024 floats, session held.
-                    unsafe { job.micro.block_at(a, stride, &offsets, w.as_ptr(), sums.as_mut_ptr(), columns) };
+                    let (a, c) = (padded.as_ptr(), sums.as_mut_ptr());
+                    // SAFETY: `check` has seen the taps of these pixels inside of the copy; 16 neighbours are at equal
+                    // distances where tiles want it (`even`); B as packed, C of 1024 floats, session held.
+                    unsafe { job.micro.block_at(a, from, &offsets, w.as_ptr(), c, columns) };
                 } else {
                     let a = &a[b * BLOCK * words..][..BLOCK * words];
                     // SAFETY: sizes as demanded (slices above), buffers 64-byte aligned, session held.
