@@ -58,7 +58,9 @@ def peer(tool, weights, a, b):
     if tool == "torch-fidelity":
         import torch_fidelity
 
-        how = dict(feature_extractor_weights_path=weights, cuda=False, cache=False, verbose=False, save_cpu_ram=True)
+        # By itself it measures precision and recall on VGG16.
+        how = dict(feature_extractor="inception-v3-compat", feature_layer_prc="2048")
+        how |= dict(feature_extractor_weights_path=weights, cuda=False, cache=False, verbose=False, save_cpu_ram=True)
         how |= dict(isc=True) if b is None else dict(input2=b, isc=True, fid=True, prc=True)
         found = torch_fidelity.calculate_metrics(input1=a, **how)
     elif tool == "pytorch-fid":
