@@ -27,9 +27,6 @@ run() {
 # Collapses.
 run no-penalty --recipe wgan --data "$emoji" --set clip=0 --set generator_rate=5e-4 --set discriminator_rate=5e-4 --kimg 50
 run slow-d --recipe dcgan --data "$emoji" --set discriminator_rate=2e-6 --kimg 40
-mkdir -p "$out/few"
-find "$emoji" -name '*.png' | sort | head -n 24 | xargs -I{} cp {} "$out/few"
-run copies --recipe dcgan --data "$out/few" --kimg 60
 run few-pictures --recipe dcgan --data "$emoji" --set height=64 --set width=64 --set hidden=32 --kimg 60
 run one-picture --recipe dcgan --data "$mnist" --set loss=relativistic --set discriminator_norm=none \
     --set r1=0.5 --set r2=0.5 --set penalty_every=4 --kimg 50
