@@ -16,6 +16,7 @@
 compile_error!("bf16 pairs are laid out for little-endian machines");
 
 mod activation;
+mod bottleneck;
 mod conv;
 mod element;
 mod error;
@@ -33,6 +34,9 @@ mod scratch;
 mod softmax;
 
 pub use activation::{Activation, activation_backward, activation_forward, channel_sum, tanh_backward, tanh_forward};
+pub use bottleneck::{
+    Bottleneck, BottleneckGradients, BottleneckParameters, BottleneckWeights, bottleneck_backward, bottleneck_forward,
+};
 pub use conv::{
     Conv2d, PackedWeights, conv2d_backward_data, conv2d_backward_data_packed, conv2d_backward_weights, conv2d_forward,
     conv2d_forward_packed,

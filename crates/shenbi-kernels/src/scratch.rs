@@ -27,8 +27,12 @@ pub(crate) enum Slot {
     Offsets,
     /// Sums that live across work items.
     Accumulators,
+    /// What is between two convolutions.
+    Between,
+    /// Weight gradients before they are added up.
+    Sums,
 }
-const SLOTS: usize = 9;
+const SLOTS: usize = 11;
 
 /// 64 bytes: a cache line, an AVX-512 register, a tile row.
 #[derive(Clone, Copy)]

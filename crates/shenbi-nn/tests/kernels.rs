@@ -92,6 +92,37 @@ fn transposed_convolutions_agree() {
 }
 
 #[test]
+fn bottlenecks_agree() {
+    for [b, c, n, h, w, groups] in [[3, 5, 8, 6, 7, 2], [2, 32, 64, 8, 8, 2]] {
+        let inputs = [
+            random("x", [b, c, h, w]),
+            random("w1", [n, c, 1, 1]).mul_scalar(0.3).detach().require_grad(),
+            random("b1", [1, n, 1, 1]),
+            random("w2", [n, n / groups, 3, 3]).mul_scalar(0.1).detach().require_grad(),
+            random("b2", [1, n, 1, 1]),
+            random("w3", [c, n, 1, 1]),
+        ];
+        let bias = |i: &Tensor<4>| Some(i.clone().reshape([n]));
+        let options = |padding, groups| ConvOptions::new([1; 2], [padding; 2], [1; 2], groups);
+        agree(
+            &format!("bottleneck {c}, {n} in {groups} groups"),
+            inputs,
+            |i| {
+                let weights = [&i[1], &i[3], &i[5]].map(Tensor::clone);
+                ops::bottleneck(i[0].clone(), weights, [bias(&i[2]), bias(&i[4])], groups, 0.2)
+            },
+            |i| {
+                let y = module::conv2d(i[0].clone(), i[1].clone(), bias(&i[2]), options(0, 1));
+                let y = activation::leaky_relu(y, 0.2);
+                let y = module::conv2d(y, i[3].clone(), bias(&i[4]), options(1, groups));
+                i[0].clone() + module::conv2d(activation::leaky_relu(y, 0.2), i[5].clone(), None, options(0, 1))
+            },
+            2e-5,
+        );
+    }
+}
+
+#[test]
 fn activations_agree() {
     let x = [random("x", [2, 3, 5, 7])];
     agree("leaky", x, |i| ops::leaky_relu(i[0].clone(), 0.2), |i| activation::leaky_relu(i[0].clone(), 0.2), 1e-6);

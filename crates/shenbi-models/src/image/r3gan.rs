@@ -213,9 +213,9 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [x, y] = ops::twice(x);
-        let y = self.expand.forward_leaky(y, SLOPE); // [b, inner, h, w]
-        ops::add(x, self.shrink.forward(self.mix.forward_leaky(y, SLOPE)))
+        let weights = [&self.expand, &self.mix, &self.shrink].map(|layer| layer.weight.val());
+        let biases = [&self.expand, &self.mix].map(|layer| layer.bias.as_ref().map(Param::val));
+        ops::bottleneck(x, weights, biases, self.mix.groups, SLOPE)
     }
 
     fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>) -> (Tensor<4>, Tensor<4>) {

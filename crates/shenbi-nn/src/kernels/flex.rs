@@ -3,35 +3,38 @@
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::DType;
 use burn_flex::FlexTensor;
-use shenbi_kernels::{self as kernels, Activation, Input, bf16};
+use shenbi_kernels::{self as kernels, Activation, Input};
 
 use super::memory::{buffer, contiguous, dense, elements, pictures, recycle, tensor, to_channels_last};
 use super::packed::packed;
-use super::{AdamStep, After, KernelGradients, Kernels, MaxPool, Normalize, Resize, Rows, Stride, precision, sequence};
+use super::{
+    AdamStep, After, Bottleneck, Kernels, MaxPool, Normalize, Resize, Rows, Stride, bottleneck, precision, sequence,
+};
 
 /// Runs the body with `$E` bound to the element type of `$dtype`.
 macro_rules! with_element {
     ($dtype:expr, $E:ident => $body:expr) => {
         match $dtype {
-            DType::F32 => {
+            ::burn::tensor::DType::F32 => {
                 type $E = f32;
                 $body
             }
-            DType::BF16 => {
-                type $E = bf16;
+            ::burn::tensor::DType::BF16 => {
+                type $E = ::shenbi_kernels::bf16;
                 $body
             }
             other => panic!("the CPU kernels take f32 and bf16 tensors, not {other:?}"),
         }
     };
 }
+pub(super) use with_element;
 
 /// Kernels refuse shapes that layers cannot make; a layer that does has a bug, and the message names the shapes.
 pub(super) fn run<T>(result: Result<T, kernels::KernelError>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn geometry(x: [usize; 4], out_channels: usize, kernel: [usize; 2], stride: Stride) -> kernels::Conv2d {
+pub(super) fn geometry(x: [usize; 4], out_channels: usize, kernel: [usize; 2], stride: Stride) -> kernels::Conv2d {
     kernels::Conv2d {
         batch: x[0],
         in_channels: x[1],
@@ -50,14 +53,14 @@ fn activation(slope: f32) -> Activation {
 }
 
 /// The gradient `dy`, and the output of the activation that it has to pass, both channels-last and of one type.
-struct Gradient {
-    dy: FlexTensor,
+pub(super) struct Gradient {
+    pub(super) dy: FlexTensor,
     gate: Option<FlexTensor>,
     slope: f32,
 }
 
 impl Gradient {
-    fn new(dy: FlexTensor, gate: Option<FlexTensor>, slope: f32) -> Self {
+    pub(super) fn new(dy: FlexTensor, gate: Option<FlexTensor>, slope: f32) -> Self {
         let (dy, gate) = (to_channels_last(dy), gate.map(to_channels_last));
         let dy = match &gate {
             Some(gate) if gate.dtype() != dy.dtype() => cast(dy, gate.dtype()),
@@ -66,12 +69,12 @@ impl Gradient {
         Self { dy, gate, slope }
     }
 
-    fn input<E: super::memory::Stored>(&self) -> Input<'_, E> {
+    pub(super) fn input<E: super::memory::Stored>(&self) -> Input<'_, E> {
         Input { values: elements(&self.dy), gate: self.gate.as_ref().map(|gate| (elements(gate), self.slope)) }
     }
 }
 
-fn cast(tensor: FlexTensor, dtype: DType) -> FlexTensor {
+pub(super) fn cast(tensor: FlexTensor, dtype: DType) -> FlexTensor {
     use burn::backend::ops::FloatTensorOps;
     <Flex as FloatTensorOps<Flex>>::float_cast(tensor, dtype.into())
 }
@@ -99,6 +102,18 @@ impl Kernels for Flex {
     ) -> FlexTensor {
         let bias = after.bias.then_some(bias);
         transposed(Gradient::new(x, None, 1.0), weight, bias, size, stride, after.slope, after.dtype)
+    }
+
+    fn shenbi_bottleneck(
+        x: FlexTensor,
+        w1: FlexTensor,
+        b1: FlexTensor,
+        w2: FlexTensor,
+        b2: FlexTensor,
+        w3: FlexTensor,
+        how: Bottleneck,
+    ) -> FlexTensor {
+        bottleneck::forward([x, w1, b1, w2, b2, w3], how)
     }
 
     fn shenbi_leaky_relu(x: FlexTensor, slope: f32) -> FlexTensor {
@@ -247,152 +262,20 @@ pub(super) fn owned(tensor: FlexTensor) -> FlexTensor {
     super::memory::tensor(copy, tensor.shape())
 }
 
-impl KernelGradients for Flex {
-    fn shenbi_conv2d_data(
-        dy: FlexTensor,
-        gate: Option<FlexTensor>,
-        slope: f32,
-        weight: FlexTensor,
-        size: [usize; 2],
-        stride: Stride,
-        dtype: DType,
-    ) -> FlexTensor {
-        transposed(Gradient::new(dy, gate, slope), weight, None, size, stride, 1.0, dtype)
-    }
-
-    fn shenbi_conv_transpose2d_data(
-        dy: FlexTensor,
-        gate: Option<FlexTensor>,
-        slope: f32,
-        weight: FlexTensor,
-        stride: Stride,
-        dtype: DType,
-    ) -> FlexTensor {
-        conv(Gradient::new(dy, gate, slope), weight, None, stride, 1.0, dtype)
-    }
-
-    fn shenbi_conv2d_weights(
-        x: FlexTensor,
-        x_gate: Option<FlexTensor>,
-        dy: FlexTensor,
-        dy_gate: Option<FlexTensor>,
-        slope: f32,
-        kernel: [usize; 2],
-        stride: Stride,
-    ) -> FlexTensor {
-        let (x, dy) = (Gradient::new(x, x_gate, slope), Gradient::new(dy, dy_gate, slope));
-        let [_, co, _, _] = dy.dy.shape().dims();
-        let g = geometry(x.dy.shape().dims(), co, kernel, stride);
-        let shape = [co, g.in_channels / g.groups, kernel[0], kernel[1]];
-        let mut weight = buffer::<f32>(shape.iter().product());
-        with_element!(x.dy.dtype(), X => with_element!(dy.dy.dtype(), Y => {
-            run(kernels::conv2d_backward_weights(&g, x.input::<X>(), dy.input::<Y>(), &mut weight, precision()));
-        }));
-        for part in [x, dy] {
-            part.recycle();
-        }
-        tensor(weight, shape)
-    }
-
-    fn shenbi_channel_sum(dy: FlexTensor, gate: Option<FlexTensor>, slope: f32) -> FlexTensor {
-        let dy = Gradient::new(dy, gate, slope);
-        let [_, c, _, _] = dy.dy.shape().dims();
-        let mut sums = vec![0.0; c];
-        with_element!(dy.dy.dtype(), E => run(kernels::channel_sum(dy.input::<E>(), &mut sums)));
-        dy.recycle();
-        tensor(sums, [c])
-    }
-
-    fn shenbi_tanh_backward(y: FlexTensor, dy: FlexTensor, dtype: DType) -> FlexTensor {
-        let y = dense(y);
-        let dy = if y.is_contiguous() { contiguous(dy) } else { to_channels_last(dy) };
-        with_element!(dtype, E => {
-            let mut dx = buffer::<E>(elements::<f32>(&y).len());
-            run(kernels::tanh_backward(elements::<f32>(&y), elements::<f32>(&dy), &mut dx));
-            like(dx, &y)
-        })
-    }
-
-    fn shenbi_max_pool_backward(x: FlexTensor, y: FlexTensor, dy: FlexTensor, how: MaxPool) -> FlexTensor {
-        let [x, y, dy] = [x, y, dy].map(to_channels_last);
-        let dy = if dy.dtype() == x.dtype() { dy } else { cast(dy, x.dtype()) };
-        with_element!(x.dtype(), E => {
-            let mut dx = buffer::<E>(elements::<E>(&x).len());
-            run(kernels::max_pool_backward(&how, elements::<E>(&x), elements(&y), elements(&dy), &mut dx));
-            let dx = like(dx, &x);
-            [x, y, dy].into_iter().for_each(recycle);
-            dx
-        })
-    }
-
-    fn shenbi_norm_backward(
-        x: FlexTensor,
-        stats: FlexTensor,
-        gamma: FlexTensor,
-        beta: FlexTensor,
-        dy: FlexTensor,
-        how: Normalize,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let (x, gamma, beta, dy) = (to_channels_last(x), contiguous(gamma), contiguous(beta), to_channels_last(dy));
-        let dy = if dy.dtype() == x.dtype() { dy } else { cast(dy, x.dtype()) };
-        let g = norm_geometry(&x, &gamma, how);
-        let stats = stats_of(&contiguous(stats));
-        let n = elements::<f32>(&gamma).len();
-        let (mut dgamma, mut dbeta) = (vec![0.0; n], vec![0.0; n]);
-        with_element!(x.dtype(), E => {
-            let mut dx = buffer::<E>(elements::<E>(&x).len());
-            let out = kernels::NormGradients { dx: &mut dx, dgamma: Some(&mut dgamma), dbeta: Some(&mut dbeta) };
-            let affine = (Some(elements(&gamma)), Some(elements(&beta)));
-            run(kernels::norm_backward(&g, elements::<E>(&x), &stats, affine.0, affine.1, elements::<E>(&dy), out));
-            let dx = like(dx, &x);
-            recycle(x);
-            recycle(dy);
-            (dx, tensor(dgamma, gamma.shape()), tensor(dbeta, gamma.shape()))
-        })
-    }
-
-    fn shenbi_lstm_forward(gates: FlexTensor, recurrent: FlexTensor) -> [FlexTensor; 3] {
-        sequence::lstm_forward(gates, recurrent)
-    }
-
-    fn shenbi_lstm_backward(kept: [FlexTensor; 3], recurrent: FlexTensor, dy: FlexTensor) -> [FlexTensor; 2] {
-        sequence::lstm_backward(kept, recurrent, dy)
-    }
-
-    fn shenbi_nll_gradients(
-        x: FlexTensor,
-        weight: FlexTensor,
-        bias: FlexTensor,
-        rows: Rows,
-    ) -> (FlexTensor, [FlexTensor; 3]) {
-        sequence::nll_gradients(x, weight, bias, &rows)
-    }
-
-    fn shenbi_scale(x: FlexTensor, factor: FlexTensor) -> FlexTensor {
-        let factor = elements::<f32>(&contiguous(factor))[0];
-        if factor == 1.0 {
-            return x;
-        }
-        let mut x = owned(x);
-        x.storage_mut::<f32>().iter_mut().for_each(|value| *value *= factor);
-        x
-    }
-}
-
 impl Gradient {
-    fn recycle(self) {
+    pub(super) fn recycle(self) {
         recycle(self.dy);
         self.gate.into_iter().for_each(recycle);
     }
 }
 
 /// `values` with the shape and the order of `of`, which is dense.
-fn like<E: super::memory::Stored>(values: Vec<E>, of: &FlexTensor) -> FlexTensor {
+pub(super) fn like<E: super::memory::Stored>(values: Vec<E>, of: &FlexTensor) -> FlexTensor {
     if of.is_contiguous() { tensor(values, of.shape()) } else { pictures(values, of.shape().dims()) }
 }
 
 /// Pictures or a gradient through a convolution. x `[b, ci, h, w]`, weight `[co, ci, kh, kw]`.
-fn conv(
+pub(super) fn conv(
     x: Gradient,
     weight: FlexTensor,
     bias: Option<FlexTensor>,
@@ -416,7 +299,7 @@ fn conv(
 }
 
 /// The adjoint: dy `[b, co, h', w']`, weight `[co, ci, kh, kw]`, to `[b, ci, size]`.
-fn transposed(
+pub(super) fn transposed(
     dy: Gradient,
     weight: FlexTensor,
     bias: Option<FlexTensor>,
@@ -440,7 +323,7 @@ fn transposed(
     dx
 }
 
-fn norm_geometry(x: &FlexTensor, gamma: &FlexTensor, how: Normalize) -> kernels::Norm {
+pub(super) fn norm_geometry(x: &FlexTensor, gamma: &FlexTensor, how: Normalize) -> kernels::Norm {
     let [batch, channels, h, w] = x.shape().dims();
     let per_sample = gamma.shape().num_dims() == 2;
     kernels::Norm {
@@ -454,7 +337,7 @@ fn norm_geometry(x: &FlexTensor, gamma: &FlexTensor, how: Normalize) -> kernels:
     }
 }
 
-fn stats_of(stats: &FlexTensor) -> kernels::NormStats {
+pub(super) fn stats_of(stats: &FlexTensor) -> kernels::NormStats {
     let values = elements::<f32>(stats);
     let (mean, variance) = values.split_at(values.len() / 2);
     kernels::NormStats { mean: mean.to_vec(), variance: variance.to_vec() }

@@ -27,6 +27,9 @@ impl<X: Element, T: Element, Y: Element> Work for Item<'_, X, T, Y> {
     #[inline(always)]
     fn run(self) {
         let job = self.job;
+        if let Some(input) = self.input() {
+            return self.phase(&job.phases[0], input, [0; 2], [job.input[0], job.input[1] * job.ci]);
+        }
         // The padded copy holds what any phase needs.
         let reach = |a: usize, end: &dyn Fn(&Phase) -> usize| {
             let last = |p: &Phase| (end(p).max(1) - 1) as isize * job.in_stride[a] as isize + p.origin[a];
@@ -54,6 +57,22 @@ impl<X: Element, T: Element, Y: Element> Work for Item<'_, X, T, Y> {
 }
 
 impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
+    /// The pictures as they are, where nothing has to be done to them: for kernels of one pixel, in whole steps of 64 bytes.
+    #[inline(always)]
+    fn input(&self) -> Option<&[T]> {
+        let job = self.job;
+        let [phase] = &job.phases[..] else { return None };
+        let pixels = phase.taps.iter().all(|taps| taps.len() == 1) && phase.origin == [0; 2] && job.in_stride == [1; 2];
+        let whole = job.ci.is_multiple_of(16 * T::PRECISION.per_word()) && job.groups * job.parts == 1;
+        if !pixels || !whole || X::PRECISION != T::PRECISION || self.x.gate.is_some() {
+            return None;
+        }
+        let picture = job.input[0] * job.input[1] * job.ci;
+        let x = &self.x.values[self.images.start * picture..self.images.end * picture];
+        // SAFETY: X and T are the same type (each precision has one).
+        Some(unsafe { std::slice::from_raw_parts(x.as_ptr().cast::<T>(), x.len()) })
+    }
+
     /// One row of the padded copy: input row `y` from column `left` on, zero outside.
     #[inline(always)]
     fn fill_row(&self, image: usize, y: isize, left: isize, out: &mut [T]) {
@@ -75,6 +94,14 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
             }
         } else if job.groups == 1 {
             self.x.read(job.micro, at, out);
+        } else if X::PRECISION == T::PRECISION && self.x.gate.is_none() && size_of_val(out) == 64 * (out.len() / job.ci)
+        {
+            // Groups of 64 bytes, for which a call of `memcpy` would cost more than the copy.
+            for (i, out) in out.chunks_exact_mut(job.ci).enumerate() {
+                let values = &self.x.values[at + i * job.groups * job.ci..][..job.ci];
+                // SAFETY: both have 64 bytes, of the same type (each precision has one).
+                unsafe { copy_line(values.as_ptr(), &mut *out.as_mut_ptr().cast::<[u8; 64]>()) };
+            }
         } else {
             for (i, out) in out.chunks_exact_mut(job.ci).enumerate() {
                 self.x.read(job.micro, at + i * job.groups * job.ci, out);
@@ -104,13 +131,20 @@ impl<X: Element, T: Element, Y: Element> Item<'_, X, T, Y> {
                 let from_row = (n * height + y as usize) * pitch + x;
                 let to_row = n * job.output[0] + phase.first[0] + r * job.out_stride[0];
                 let to_row = to_row * job.output[1] + phase.first[1];
-                for c in 0..phase.count[1] {
-                    for n in 0..inner {
-                        from[at] = (from_row + c * job.in_stride[1] * job.ci + n * height * pitch) as u32;
-                        to[at] = (to_row + c * job.out_stride[1] + n * job.output[0] * job.output[1]) as u32;
-                        at += 1;
+                let (from_step, to_step) = (job.in_stride[1] * job.ci, job.out_stride[1]);
+                let (from_image, to_image) = (height * pitch, job.output[0] * job.output[1]);
+                let row = at..at + phase.count[1] * inner;
+                if inner == 1 {
+                    line(&mut from[row.clone()], from_row, from_step);
+                    line(&mut to[row.clone()], to_row, to_step);
+                } else {
+                    let places = from[row.clone()].chunks_exact_mut(inner).zip(to[row.clone()].chunks_exact_mut(inner));
+                    for (c, (from, to)) in places.enumerate() {
+                        line(from, from_row + c * from_step, from_image);
+                        line(to, to_row + c * to_step, to_image);
                     }
                 }
+                at = row.end;
             }
         }
         let words = job.micro.k_words(phase.k(job));
@@ -225,7 +259,7 @@ impl<T: Element> Source<'_, T> {
                 let offset = self.offset(i);
                 for (out, &from) in out.as_chunks_mut::<16>().0.iter_mut().zip(from) {
                     // SAFETY: 64 bytes of the taps that `check` has seen inside of the copy.
-                    unsafe { copy_line(self.padded.as_ptr().add(from as usize + offset), out) };
+                    unsafe { copy_line(self.padded.as_ptr().add(from as usize + offset), bytes(out)) };
                 }
             }
             return;
@@ -248,11 +282,24 @@ impl<T: Element> Source<'_, T> {
             for (out, line) in a.chunks_exact_mut(512).zip(row.chunks_exact(Self::STEP)) {
                 if let Some(out) = out.as_chunks_mut::<16>().0.get_mut(r) {
                     // SAFETY: a line of the row is 64 bytes.
-                    unsafe { copy_line(line.as_ptr(), out) };
+                    unsafe { copy_line(line.as_ptr(), bytes(out)) };
                 }
             }
         }
     }
+}
+
+/// `first`, and so on in these steps.
+#[inline(always)]
+fn line(places: &mut [u32], first: usize, step: usize) {
+    places.iter_mut().zip(0u32..).for_each(|(place, i)| *place = first as u32 + i * step as u32);
+}
+
+/// Words as bytes.
+#[inline(always)]
+fn bytes(words: &mut [u32; 16]) -> &mut [u8; 64] {
+    // SAFETY: the same memory; bytes need no alignment, and any are valid words.
+    unsafe { &mut *words.as_mut_ptr().cast() }
 }
 
 /// Copies 64 bytes.
@@ -260,7 +307,7 @@ impl<T: Element> Source<'_, T> {
 /// # Safety
 /// `from` has 64 readable bytes.
 #[inline(always)]
-unsafe fn copy_line<T>(from: *const T, out: &mut [u32; 16]) {
+unsafe fn copy_line<T>(from: *const T, out: &mut [u8; 64]) {
     // SAFETY: the caller's promise.
-    unsafe { out.as_mut_ptr().cast::<[u8; 64]>().write_unaligned(from.cast::<[u8; 64]>().read_unaligned()) }
+    *out = unsafe { from.cast::<[u8; 64]>().read_unaligned() };
 }
