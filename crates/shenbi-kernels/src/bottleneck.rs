@@ -148,6 +148,40 @@ pub fn bottleneck_forward<E: Element>(
     })
 }
 
+/// Computes y and its derivative dy along `dx`: both LeakyReLUs of the second have the slopes of the first.
+///
+/// # Errors
+/// As [`bottleneck_forward`].
+pub fn bottleneck_tangent<E: Element>(
+    g: &Bottleneck,
+    [x, dx]: [&[E]; 2],
+    w: BottleneckWeights<'_>,
+    [y, dy]: [&mut [E]; 2],
+) -> Result<(), KernelError> {
+    const OP: &str = "bottleneck_tangent";
+    g.check(OP, &[("x", x.len()), ("dx", dx.len()), ("y", y.len()), ("dy", dy.len())])?;
+    let (isa, chunk) = (active_isa()?, g.chunks::<E>());
+    let outer = g.plane() * g.channels;
+    let shared = [SharedMut::new(y), SharedMut::new(dy)];
+    for_results(isa, g.batch.div_ceil(g.each::<E>()), |i| {
+        let images = chunk(i);
+        let range = images.start * outer..images.end * outer;
+        let (x, dx) = (&x[range.clone()], &dx[range.clone()]);
+        // SAFETY: each item has its own pictures.
+        let [y, dy] = shared.map(|shared| unsafe { shared.slice(range.start, range.len()) });
+        let mut buffers = [(); 4].map(|()| between::<E>(g, images.len()));
+        let [first, second, d_first, d_second] = buffers.each_mut().map(|buffer| buffer.elements::<E>());
+        inside(g, images.len(), x, w, first, second)?;
+        inside_tangent(g, isa, images.len(), dx, w, [first, second], [d_first, d_second])?;
+        let shrink = &g.convolutions(images.len())[2];
+        conv2d_forward_packed(shrink, &*second, w.forward[2], None, Activation::None, y)?;
+        conv2d_forward_packed(shrink, &*d_second, w.forward[2], None, Activation::None, dy)?;
+        add(isa, y, x);
+        add(isa, dy, dx);
+        Ok(())
+    })
+}
+
 /// A buffer for the inner tensor of so many pictures.
 fn between<E: Element>(g: &Bottleneck, images: usize) -> scratch::Buffer {
     scratch::take(Slot::Between, (images * g.plane() * g.inner).div_ceil(E::PRECISION.per_word()))
@@ -167,22 +201,44 @@ fn inside<E: Element>(
     conv2d_forward_packed(&convolutions[1], &*first, w.forward[1], Some(w.biases[1]), act, second)
 }
 
-/// The gradients, from x and `dy`; `backward`: W₁, W₂ and W₃ packed for the data gradient.
+/// The derivatives of what [`inside`] gives, `gates`, along `dx`.
+fn inside_tangent<E: Element>(
+    g: &Bottleneck,
+    isa: Isa,
+    images: usize,
+    dx: &[E],
+    w: BottleneckWeights<'_>,
+    gates: [&[E]; 2],
+    [first, second]: [&mut [E]; 2],
+) -> Result<(), KernelError> {
+    let convolutions = g.convolutions(images);
+    conv2d_forward_packed(&convolutions[0], dx, w.forward[0], None, Activation::None, first)?;
+    pass(isa, w.slope, gates[0], first);
+    conv2d_forward_packed(&convolutions[1], &*first, w.forward[1], None, Activation::None, second)?;
+    pass(isa, w.slope, gates[1], second);
+    Ok(())
+}
+
+/// The gradients from x and `dy`, that of y; `backward`: W₁, W₂ and W₃ packed for the data gradient.
+///
+/// With a `tangent`, the dx of [`bottleneck_tangent`], `dy` is the gradient of that function's dy, and the gradients are
+/// that of `tangent` and those of the weights; those of x and of the biases are zero (a LeakyReLU is straight).
 ///
 /// # Errors
 /// As [`bottleneck_forward`].
 pub fn bottleneck_backward<E: Element>(
     g: &Bottleneck,
     x: &[E],
+    tangent: Option<&[E]>,
     dy: &[E],
     w: BottleneckWeights<'_>,
     backward: [&PackedWeights; 3],
     out: BottleneckGradients<'_, E>,
-    p: Precision,
 ) -> Result<(), KernelError> {
     const OP: &str = "bottleneck_backward";
-    let BottleneckGradients { dx, parameters } = out;
-    g.check(OP, &[("x", x.len()), ("dy", dy.len()), ("dx", dx.len())])?;
+    let (BottleneckGradients { dx, parameters }, p) = (out, w.forward[0].precision());
+    let tangent_len = tangent.map_or(x.len(), <[E]>::len);
+    g.check(OP, &[("x", x.len()), ("tangent", tangent_len), ("dy", dy.len()), ("dx", dx.len())])?;
     let (isa, chunk) = (active_isa()?, g.chunks::<E>());
     let shapes = g.convolutions(1).map(|g| [g.out_channels, g.in_channels / g.groups, g.kernel[0], g.kernel[1]]);
     if let Some(BottleneckParameters { weights, biases }) = &parameters {
@@ -210,11 +266,13 @@ pub fn bottleneck_backward<E: Element>(
         for (at, i) in (split * chunks / splits..(split + 1) * chunks / splits).enumerate() {
             let images = chunk(i);
             let range = images.start * outer..images.end * outer;
-            let (x, dy) = (&x[range.clone()], &dy[range.clone()]);
+            let [x, dy] = [x, dy].map(|all| &all[range.clone()]);
+            let tangent = tangent.map(|all| &all[range.clone()]);
             // SAFETY: each item has its own pictures.
             let dx = unsafe { shared_dx.slice(range.start, range.len()) };
             let part = if at == 0 { &mut *sums } else { &mut parts[..total] };
-            backward_chunk(g, isa, images.len(), [x, dy], w, backward, dx, (total > 0).then_some((part, p)))?;
+            let sums_at = (total > 0).then_some((part, p));
+            backward_chunk(g, isa, images.len(), (x, tangent, dy), w, backward, dx, sums_at)?;
             if at > 0 {
                 add(isa, sums, &parts[..total]);
             }
@@ -246,7 +304,7 @@ fn backward_chunk<E: Element>(
     g: &Bottleneck,
     isa: Isa,
     images: usize,
-    [x, dy]: [&[E]; 2],
+    (x, tangent, dy): (&[E], Option<&[E]>, &[E]),
     w: BottleneckWeights<'_>,
     backward: [&PackedWeights; 3],
     dx: &mut [E],
@@ -265,24 +323,32 @@ fn backward_chunk<E: Element>(
     });
     let mut weights = |i: usize, x: &[E], dy: &[E]| match &mut sums {
         Some((dw, db, p)) => {
-            if i < 2 {
-                channel_sum(dy, db[i])?;
+            match db.get_mut(i) {
+                Some(db) if tangent.is_some() => db.fill(0.0),
+                Some(db) => channel_sum(dy, db)?,
+                None => {}
             }
             conv2d_backward_weights(&convolutions[i], x, dy, dw[i], *p)
         }
         None => Ok(()),
     };
+    let mut gates = [(); 2].map(|()| between::<E>(g, images));
+    let [gate1, gate2] = gates.each_mut().map(|buffer| buffer.elements::<E>());
+    inside(g, images, x, w, gate1, gate2)?;
+    // What the convolutions saw, and the gradient.
     let mut buffers = [(); 3].map(|()| between::<E>(g, images));
-    let [first, second, gradient] = buffers.each_mut().map(|buffer| buffer.elements::<E>());
-    inside(g, images, x, w, first, second)?;
-    weights(2, second, dy)?;
+    let [gradient, first, second] = buffers.each_mut().map(|buffer| buffer.elements::<E>());
+    if let Some(tangent) = tangent {
+        inside_tangent(g, isa, images, tangent, w, [gate1, gate2], [first, second])?;
+    }
+    weights(2, if tangent.is_some() { second } else { gate2 }, dy)?;
     conv2d_backward_data_packed(shrink, dy, backward[2], None, Activation::None, gradient)?;
-    pass(isa, w.slope, second, gradient);
-    weights(1, first, gradient)?;
-    let of_first = second;
+    pass(isa, w.slope, gate2, gradient);
+    weights(1, if tangent.is_some() { first } else { gate1 }, gradient)?;
+    let of_first = gate2; // no longer needed, and in the cache
     conv2d_backward_data_packed(mix, &*gradient, backward[1], None, Activation::None, of_first)?;
-    pass(isa, w.slope, first, of_first);
-    weights(0, x, of_first)?;
+    pass(isa, w.slope, gate1, of_first);
+    weights(0, tangent.unwrap_or(x), of_first)?;
     conv2d_backward_data_packed(expand, &*of_first, backward[0], None, Activation::None, dx)?;
     add(isa, dx, dy);
     Ok(())

@@ -36,6 +36,7 @@ mod softmax;
 pub use activation::{Activation, activation_backward, activation_forward, channel_sum, tanh_backward, tanh_forward};
 pub use bottleneck::{
     Bottleneck, BottleneckGradients, BottleneckParameters, BottleneckWeights, bottleneck_backward, bottleneck_forward,
+    bottleneck_tangent,
 };
 pub use conv::{
     Conv2d, PackedWeights, conv2d_backward_data, conv2d_backward_data_packed, conv2d_backward_weights, conv2d_forward,

@@ -74,11 +74,11 @@ impl<E: Element> Problem<E> {
             biases: out.biases.each_mut().map(|b| &mut b[..]),
         };
         let gradients = BottleneckGradients { dx: &mut out.dx, parameters: Some(parameters) };
-        bottleneck_backward(&self.g, &self.x, &self.dy, w, backward.each_ref(), gradients, self.p).unwrap();
+        bottleneck_backward(&self.g, &self.x, None, &self.dy, w, backward.each_ref(), gradients).unwrap();
         // The same without those of the parameters.
         let mut dx = vec![E::default(); self.x.len()];
         let gradients = BottleneckGradients { dx: &mut dx, parameters: None };
-        bottleneck_backward(&self.g, &self.x, &self.dy, w, backward.each_ref(), gradients, self.p).unwrap();
+        bottleneck_backward(&self.g, &self.x, None, &self.dy, w, backward.each_ref(), gradients).unwrap();
         assert!(dx.iter().zip(&out.dx).all(|(a, b)| a.to_f32() == b.to_f32()));
         out
     }
@@ -151,6 +151,52 @@ fn it_is_its_convolutions() {
     }
 }
 
+/// The tangent pass is linear in dx where no LeakyReLU bends: its result from differences, its gradients from their
+/// definition ⟨gradient, dy(dx)⟩ = ⟨∇, dx⟩, and those of the weights, in which dy is linear too.
+#[test]
+fn tangents_are_derivatives() {
+    for shape in [SHAPES[0], SHAPES[2]] {
+        let problem = Problem::<f32>::new(shape);
+        let [forward, backward] = problem.packed();
+        let biases = problem.biases.each_ref().map(|b| &b[..]);
+        let w = BottleneckWeights { forward: forward.each_ref(), biases, slope: SLOPE };
+        let n = problem.x.len();
+        let (dx, gradient) = (values(n, 7), &problem.dy);
+        let (mut y, mut dy) = (vec![0.0; n], vec![0.0; n]);
+        bottleneck_tangent(&problem.g, [&problem.x, &dx], w, [&mut y, &mut dy]).unwrap();
+        let mut plain = vec![0.0; n];
+        bottleneck_forward(&problem.g, &problem.x, w, &mut plain).unwrap();
+        assert_eq!(y, plain);
+        let step = 1e-3;
+        let at = |sign: f32| {
+            let x: Vec<f32> = problem.x.iter().zip(&dx).map(|(x, dx)| x + sign * step * dx).collect();
+            let mut y = vec![0.0; n];
+            bottleneck_forward(&problem.g, &x, w, &mut y).unwrap();
+            y
+        };
+        let (above, below) = (at(1.0), at(-1.0));
+        let wrong = (0..n).filter(|&i| ((above[i] - below[i]) / (2.0 * step) - dy[i]).abs() > 2e-2).count();
+        assert!(wrong * 20 < n, "{wrong} of {n}, more than those next to a bend");
+        let mut out = problem.empty();
+        let parameters = BottleneckParameters {
+            weights: out.weights.each_mut().map(|w| &mut w[..]),
+            biases: out.biases.each_mut().map(|b| &mut b[..]),
+        };
+        let gradients = BottleneckGradients { dx: &mut out.dx, parameters: Some(parameters) };
+        bottleneck_backward(&problem.g, &problem.x, Some(&dx), gradient, w, backward.each_ref(), gradients).unwrap();
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let whole = dot(gradient, &dy);
+        let scale = 1e-4 * dot(gradient, gradient);
+        assert!((whole - dot(&out.dx, &dx)).abs() < scale);
+        // Each weight enters dy once, beside the identity.
+        let without = whole - dot(gradient, &dx);
+        for (weights, of) in problem.weights.iter().zip(&out.weights) {
+            assert!((without - dot(weights, of)).abs() < scale, "{shape:?}: {without} {}", dot(weights, of));
+        }
+        assert!(out.biases.iter().flatten().all(|b| *b == 0.0));
+    }
+}
+
 #[test]
 fn results_do_not_depend_on_threads() {
     let problem = Problem::<bf16>::new(SHAPES[4]);
@@ -183,7 +229,7 @@ fn errors_name_the_shapes() {
     let none = Bottleneck { batch: 0, ..problem.g };
     assert!(bottleneck_forward(&none, &[0.0f32; 0], w, &mut []).unwrap_err().to_string().contains("batch"));
     let gradients = BottleneckGradients { dx: &mut y[1..], parameters: None };
-    let text = bottleneck_backward(&problem.g, &problem.x, &problem.dy, w, backward.each_ref(), gradients, problem.p)
+    let text = bottleneck_backward(&problem.g, &problem.x, None, &problem.dy, w, backward.each_ref(), gradients)
         .unwrap_err()
         .to_string();
     assert!(text.contains("dx"), "{text}");

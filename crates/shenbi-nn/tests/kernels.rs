@@ -3,7 +3,7 @@
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData, activation, module};
 use shenbi_nn::kernels::{Precision, precision, set_precision};
-use shenbi_nn::ops::{self, Filter, Stride};
+use shenbi_nn::ops::{self, Bottleneck, Filter, Stride};
 use shenbi_nn::pool::{Pool, max_pool2d};
 use shenbi_nn::weights::values;
 use shenbi_rng as rng;
@@ -109,7 +109,8 @@ fn bottlenecks_agree() {
             inputs,
             |i| {
                 let weights = [&i[1], &i[3], &i[5]].map(Tensor::clone);
-                ops::bottleneck(i[0].clone(), weights, [bias(&i[2]), bias(&i[4])], groups, 0.2)
+                let biases = [bias(&i[2]), bias(&i[4])];
+                ops::bottleneck(i[0].clone(), Bottleneck { weights, biases, groups, slope: 0.2 })
             },
             |i| {
                 let y = module::conv2d(i[0].clone(), i[1].clone(), bias(&i[2]), options(0, 1));

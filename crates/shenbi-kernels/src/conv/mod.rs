@@ -224,6 +224,11 @@ impl PackedWeights {
         Ok(Self { g: *g, backward: false, split: true, job: Job::Direct(job), words })
     }
 
+    /// What they are multiplied in.
+    pub(crate) fn precision(&self) -> Precision {
+        self.job.micro().precision
+    }
+
     /// Whether they are [`Self::split`].
     pub fn is_split(&self) -> bool {
         self.split

@@ -23,7 +23,7 @@ use std::f32::consts::FRAC_1_SQRT_2;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use shenbi_nn::ops::{self, Filter, Stride};
+use shenbi_nn::ops::{self, Bottleneck, Filter, Stride};
 use shenbi_nn::{Conv2d, Init, Linear};
 
 use super::Answer;
@@ -213,17 +213,18 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let weights = [&self.expand, &self.mix, &self.shrink].map(|layer| layer.weight.val());
-        let biases = [&self.expand, &self.mix].map(|layer| layer.bias.as_ref().map(Param::val));
-        ops::bottleneck(x, weights, biases, self.mix.groups, SLOPE)
+        ops::bottleneck(x, self.parts())
     }
 
+    /// The first result has no gradients.
     fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let ([x, y], [dx, dy]) = (ops::twice(x), ops::twice(dx));
-        let (y, dy) = self.expand.forward_tangent(y, dy, SLOPE);
-        let (y, dy) = self.mix.forward_tangent(y, dy, SLOPE);
-        let (y, dy) = self.shrink.forward_tangent(y, dy, 1.0);
-        (ops::add(x, y), ops::add(dx, dy))
+        ops::bottleneck_tangent(x, dx, self.parts())
+    }
+
+    fn parts(&self) -> Bottleneck {
+        let weights = [&self.expand, &self.mix, &self.shrink].map(|layer| layer.weight.val());
+        let biases = [&self.expand, &self.mix].map(|layer| layer.bias.as_ref().map(Param::val));
+        Bottleneck { weights, biases, groups: self.mix.groups, slope: SLOPE }
     }
 }
 
@@ -388,7 +389,8 @@ impl Discriminator {
         Answer { logit: project(self.last.forward(features.clone()), class), features, classes: None }
     }
 
-    /// The logit and its derivative along `dx`, `[b]` each. Shapes and panics as [`Self::forward`], and dx as x.
+    /// The logit, whose gradients leave out the blocks, and its derivative along `dx`, `[b]` each. Shapes and panics as
+    /// [`Self::forward`], and dx as x.
     pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>, class: Option<Tensor<2>>) -> (Tensor<1>, Tensor<1>) {
         let (mut x, mut dx) = self.extract.forward_tangent(x, dx, 1.0);
         for (i, stage) in self.stages.iter().enumerate() {

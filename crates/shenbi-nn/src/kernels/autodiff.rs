@@ -49,6 +49,20 @@ impl<B: Backend + Kernels + KernelGradients, C: CheckpointStrategy> Kernels for 
         bottleneck::differentiable::<B, C>([x, w1, b1, w2, b2, w3], how)
     }
 
+    #[allow(clippy::too_many_arguments)]
+    fn shenbi_bottleneck_tangent(
+        x: FloatTensor<Self>,
+        dx: FloatTensor<Self>,
+        w1: FloatTensor<Self>,
+        b1: FloatTensor<Self>,
+        w2: FloatTensor<Self>,
+        b2: FloatTensor<Self>,
+        w3: FloatTensor<Self>,
+        how: Bottleneck,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        bottleneck::differentiable_tangent::<B, C>([x, w1, b1, w2, b2, w3], dx, how).into()
+    }
+
     fn shenbi_leaky_relu(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         let y = B::shenbi_leaky_relu(x, slope);

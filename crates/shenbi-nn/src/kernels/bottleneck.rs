@@ -2,6 +2,7 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata};
+use burn::tensor::DType;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use super::flex::{activation_type, cast, run, with_element};
 use super::memory::{buffer, contiguous, elements, pictures, recycle, tensor, to_channels_last};
 use super::packed::packed;
-use super::{Bottleneck, KernelGradients, Kernels, precision};
+use super::{Bottleneck, KernelGradients, Kernels};
 
 /// x with its geometry, and the parameters with the weights packed for one direction.
 struct Ready {
@@ -25,11 +26,15 @@ struct Ready {
 
 impl Ready {
     fn new([x, w1, b1, w2, b2, w3]: [FlexTensor; 6], how: Bottleneck) -> Self {
-        let x = to_channels_last(x);
-        let x = if x.dtype() == activation_type() { x } else { cast(x, activation_type()) };
+        let x = stored(x, activation_type());
         let ([batch, channels, height, width], [inner, ..]) = (x.shape().dims(), w1.shape().dims::<4>());
         let g = kernels::Bottleneck { batch, height, width, channels, inner, groups: how.groups };
         Self { x, g, biases: [b1, b2].map(contiguous), weights: [w1, w2, w3].map(contiguous) }
+    }
+
+    /// Another tensor of x's shape.
+    fn like_x(&self, tensor: FlexTensor) -> FlexTensor {
+        stored(tensor, self.x.dtype())
     }
 
     fn packed(&self, backward: bool) -> [Arc<PackedWeights>; 3] {
@@ -44,6 +49,12 @@ impl Ready {
     fn shape(&self) -> [usize; 4] {
         [self.g.batch, self.g.channels, self.g.height, self.g.width]
     }
+}
+
+/// Pictures channels-last and of this type.
+fn stored(pictures: FlexTensor, dtype: DType) -> FlexTensor {
+    let pictures = to_channels_last(pictures);
+    if pictures.dtype() == dtype { pictures } else { cast(pictures, dtype) }
 }
 
 /// `shenbi_bottleneck` of x, w1, b1, w2, b2 and w3.
@@ -61,17 +72,35 @@ pub(super) fn forward(of: [FlexTensor; 6], how: Bottleneck) -> FlexTensor {
     y
 }
 
+/// `shenbi_bottleneck_tangent`.
+pub(super) fn tangent(of: [FlexTensor; 6], dx: FlexTensor, how: Bottleneck) -> (FlexTensor, FlexTensor) {
+    let ready = Ready::new(of, how);
+    let dx = ready.like_x(dx);
+    let packed = ready.packed(false);
+    let w = BottleneckWeights { forward: packed.each_ref().map(|w| &**w), biases: ready.biases(), slope: how.slope };
+    let results = with_element!(ready.x.dtype(), E => {
+        let x = elements::<E>(&ready.x);
+        let [mut y, mut dy] = [(); 2].map(|()| buffer::<E>(x.len()));
+        run(kernels::bottleneck_tangent(&ready.g, [x, elements(&dx)], w, [&mut y, &mut dy]));
+        (pictures(y, ready.shape()), pictures(dy, ready.shape()))
+    });
+    recycle(ready.x);
+    recycle(dx);
+    results
+}
+
 /// Its gradients: in x, and where `all` in the others.
 pub(super) fn gradients(
     of: [FlexTensor; 6],
+    tangent: Option<FlexTensor>,
     dy: FlexTensor,
     how: Bottleneck,
     all: bool,
 ) -> (FlexTensor, Option<[FlexTensor; 5]>) {
-    let dtype = of[0].dtype();
+    let dtype = tangent.as_ref().unwrap_or(&of[0]).dtype();
     let ready = Ready::new(of, how);
-    let dy = to_channels_last(dy);
-    let dy = if dy.dtype() == ready.x.dtype() { dy } else { cast(dy, ready.x.dtype()) };
+    let dy = ready.like_x(dy);
+    let tangent = tangent.map(|tangent| ready.like_x(tangent));
     let (forward, backward) = (ready.packed(false), ready.packed(true));
     let w = BottleneckWeights { forward: forward.each_ref().map(|w| &**w), biases: ready.biases(), slope: how.slope };
     let backward = backward.each_ref().map(|w| &**w);
@@ -86,7 +115,8 @@ pub(super) fn gradients(
             biases: biases.each_mut().map(|b| &mut b[..]),
         });
         let out = BottleneckGradients { dx: &mut dx, parameters };
-        run(kernels::bottleneck_backward(&ready.g, x, elements::<E>(&dy), w, backward, out, precision()));
+        let tangent = tangent.as_ref().map(elements::<E>);
+        run(kernels::bottleneck_backward(&ready.g, x, tangent, elements(&dy), w, backward, out));
         pictures(dx, ready.shape())
     });
     let parameters = all.then(|| {
@@ -101,44 +131,66 @@ pub(super) fn gradients(
             tensor(w3, shape(2)),
         ]
     });
-    recycle(ready.x);
-    recycle(dy);
+    [Some(ready.x), Some(dy), tangent].into_iter().flatten().for_each(recycle);
     (if dx.dtype() == dtype { dx } else { cast(dx, dtype) }, parameters)
 }
 
-/// The same under autodiff.
+/// What the gradients are computed from.
+#[derive(Debug)]
+struct Step;
+
+impl<B: Backend + KernelGradients> Backward<B, 6> for Step {
+    /// x and the parameters; the tangent, where the first parent is that and not x.
+    type State = ([FloatTensor<B>; 6], Option<FloatTensor<B>>, Bottleneck);
+
+    fn backward(self, ops: Ops<Self::State, 6>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let [first, parameters @ ..] = ops.parents;
+        let (of, tangent, how) = ops.state;
+        let all = parameters.iter().any(Option::is_some);
+        let (dx, gradients) = B::shenbi_bottleneck_gradients(of, tangent, dy, how, all);
+        if let Some(node) = first {
+            grads.register::<B>(node.id, dx);
+        }
+        for (node, gradient) in parameters.into_iter().zip(gradients.into_iter().flatten()) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+/// [`forward`] under autodiff.
 pub(super) fn differentiable<B: Backend + Kernels + KernelGradients, C: CheckpointStrategy>(
     of: [FloatTensor<Autodiff<B, C>>; 6],
     how: Bottleneck,
 ) -> FloatTensor<Autodiff<B, C>> {
-    #[derive(Debug)]
-    struct Step;
-    impl<B: Backend + KernelGradients> Backward<B, 6> for Step {
-        type State = ([FloatTensor<B>; 6], Bottleneck);
-
-        fn backward(self, ops: Ops<Self::State, 6>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
-            let dy = grads.consume::<B>(&ops.node);
-            let [x_node, parameters @ ..] = ops.parents;
-            let (of, how) = ops.state;
-            let (dx, all) = B::shenbi_bottleneck_gradients(of, dy, how, parameters.iter().any(Option::is_some));
-            if let Some(node) = x_node {
-                grads.register::<B>(node.id, dx);
-            }
-            for (node, gradient) in parameters.into_iter().zip(all.into_iter().flatten()) {
-                if let Some(node) = node {
-                    grads.register::<B>(node.id, gradient);
-                }
-            }
-        }
-    }
     let [(x, n0), (w1, n1), (b1, n2), (w2, n3), (b2, n4), (w3, n5)] = of.map(|tensor| tensor.into_parts());
     let run = |[x, w1, b1, w2, b2, w3]: [FloatTensor<B>; 6]| B::shenbi_bottleneck(x, w1, b1, w2, b2, w3, how);
     let tensors = [x, w1, b1, w2, b2, w3];
     match Step.prepare::<C>([n0, n1, n2, n3, n4, n5]).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let y = run(tensors.clone());
-            prep.finish((tensors, how), y)
+            prep.finish((tensors, None, how), y)
         }
         OpsKind::UnTracked(prep) => prep.finish(run(tensors)),
+    }
+}
+
+/// [`tangent`] under autodiff.
+pub(super) fn differentiable_tangent<B: Backend + Kernels + KernelGradients, C: CheckpointStrategy>(
+    of: [FloatTensor<Autodiff<B, C>>; 6],
+    dx: FloatTensor<Autodiff<B, C>>,
+    how: Bottleneck,
+) -> [FloatTensor<Autodiff<B, C>>; 2] {
+    let [(x, _), (w1, n1), (b1, n2), (w2, n3), (b2, n4), (w3, n5)] = of.map(|tensor| tensor.into_parts());
+    let (dx, n0) = dx.into_parts();
+    let tensors = [x, w1, b1, w2, b2, w3];
+    let [x, w1, b1, w2, b2, w3] = tensors.clone();
+    let (y, dy) = B::shenbi_bottleneck_tangent(x, dx.clone(), w1, b1, w2, b2, w3, how);
+    let y = FloatTensor::<Autodiff<B, C>>::new(y);
+    match Step.prepare::<C>([n0, n1, n2, n3, n4, n5]).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => [y, prep.finish((tensors, Some(dx), how), dy)],
+        OpsKind::UnTracked(prep) => [y, prep.finish(dy)],
     }
 }

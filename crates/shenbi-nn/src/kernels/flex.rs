@@ -116,6 +116,20 @@ impl Kernels for Flex {
         bottleneck::forward([x, w1, b1, w2, b2, w3], how)
     }
 
+    #[allow(clippy::too_many_arguments)]
+    fn shenbi_bottleneck_tangent(
+        x: FlexTensor,
+        dx: FlexTensor,
+        w1: FlexTensor,
+        b1: FlexTensor,
+        w2: FlexTensor,
+        b2: FlexTensor,
+        w3: FlexTensor,
+        how: Bottleneck,
+    ) -> (FlexTensor, FlexTensor) {
+        bottleneck::tangent([x, w1, b1, w2, b2, w3], dx, how)
+    }
+
     fn shenbi_leaky_relu(x: FlexTensor, slope: f32) -> FlexTensor {
         let x = dense(x);
         with_element!(x.dtype(), E => {

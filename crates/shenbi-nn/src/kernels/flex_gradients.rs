@@ -60,11 +60,12 @@ impl KernelGradients for Flex {
 
     fn shenbi_bottleneck_gradients(
         of: [FlexTensor; 6],
+        tangent: Option<FlexTensor>,
         dy: FlexTensor,
         how: Bottleneck,
         all: bool,
     ) -> (FlexTensor, Option<[FlexTensor; 5]>) {
-        bottleneck::gradients(of, dy, how, all)
+        bottleneck::gradients(of, tangent, dy, how, all)
     }
 
     fn shenbi_channel_sum(dy: FlexTensor, gate: Option<FlexTensor>, slope: f32) -> FlexTensor {

@@ -96,6 +96,19 @@ pub trait Kernels: Backend {
         w3: FloatTensor<Self>,
         how: Bottleneck,
     ) -> FloatTensor<Self>;
+    /// `shenbi_bottleneck`, and its derivative along dx. The first result has no gradients, the second none in x and in the
+    /// biases (they are zero).
+    #[allow(clippy::too_many_arguments)]
+    fn shenbi_bottleneck_tangent(
+        x: FloatTensor<Self>,
+        dx: FloatTensor<Self>,
+        w1: FloatTensor<Self>,
+        b1: FloatTensor<Self>,
+        w2: FloatTensor<Self>,
+        b2: FloatTensor<Self>,
+        w3: FloatTensor<Self>,
+        how: Bottleneck,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
     /// max(x, slope x).
     fn shenbi_leaky_relu(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
     /// dy where y > 0, slope dy elsewhere. Differentiable in dy.
@@ -177,9 +190,11 @@ pub trait KernelGradients: Backend {
         kernel: [usize; 2],
         stride: Stride,
     ) -> FloatTensor<Self>;
-    /// The gradients of `shenbi_bottleneck` in x and, where `all`, in w1, b1, w2, b2 and w3; `of`: x and these.
+    /// The gradients of `shenbi_bottleneck` in x and, where `all`, in w1, b1, w2, b2 and w3; `of`: x and these. With a
+    /// tangent, those of `shenbi_bottleneck_tangent`'s second result in it and in the weights.
     fn shenbi_bottleneck_gradients(
         of: [FloatTensor<Self>; 6],
+        tangent: Option<FloatTensor<Self>>,
         dy: FloatTensor<Self>,
         how: Bottleneck,
         all: bool,

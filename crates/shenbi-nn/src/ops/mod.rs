@@ -1,6 +1,7 @@
 //! The tensor operations that layers call. One place decides how each is computed on each device: on the CPU by our
 //! kernels, elsewhere by Burn's own operations.
 
+mod bottleneck;
 mod norm;
 
 use burn::backend::{Dispatch, DispatchDevice};
@@ -9,7 +10,8 @@ use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
 pub use crate::kernels::Filter;
-use crate::kernels::{AdamStep, After, Bottleneck, Kernels, Resize, Rows, activation_type};
+use crate::kernels::{AdamStep, After, Kernels, Resize, Rows, activation_type};
+pub use bottleneck::{Bottleneck, bottleneck, bottleneck_tangent};
 pub use norm::{batch_norm, batch_norm_eval, batch_norm_tangent, scale_shift};
 
 pub(crate) fn on_cpu(device: Device) -> bool {
@@ -98,33 +100,6 @@ pub fn conv_transpose2d(
     let (bias, after) = after(bias, slope, activation_type(), &x.device());
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(Dispatch::shenbi_conv_transpose2d(x, weight, bias, size, stride, after))
-}
-
-/// An inverted bottleneck beside the identity: x + W₃ a(W₂ * a(W₁ x + b₁) + b₂), a being a LeakyReLU.
-///
-/// # Shapes
-/// x: `[b, c, h, w]`; weights: `[n, c, 1, 1]`, `[n, n / groups, 3, 3]`, `[c, n, 1, 1]`; biases: `[n]`, zero where there is
-/// none.
-pub fn bottleneck(
-    x: Tensor<4>,
-    weights: [Tensor<4>; 3],
-    biases: [Option<Tensor<1>>; 2],
-    groups: usize,
-    slope: f64,
-) -> Tensor<4> {
-    let ([w1, w2, w3], [b1, b2]) = (weights, biases);
-    if on_cpu(x.device()) {
-        let how = Bottleneck { groups, slope: slope as f32 };
-        let zeros = || Tensor::zeros([w1.dims()[0]], &x.device().without_autodiff());
-        let [b1, b2] = [b1, b2].map(|bias| bias.unwrap_or_else(zeros));
-        let (w1, w2, w3) = (w1.into_dispatch(), w2.into_dispatch(), w3.into_dispatch());
-        let (x, b1, b2) = (x.into_dispatch(), b1.into_dispatch(), b2.into_dispatch());
-        return Tensor::from_dispatch(Dispatch::shenbi_bottleneck(x, w1, b1, w2, b2, w3, how));
-    }
-    let pixel = Stride { stride: 1, padding: 0, groups: 1 };
-    let y = conv2d(x.clone(), w1, b1, pixel, slope);
-    let y = conv2d(y, w2, b2, Stride { padding: 1, groups, ..pixel }, slope);
-    x + conv2d(y, w3, None, pixel, 1.0)
 }
 
 /// max(x, slope · x) for a slope in [0, 1].
