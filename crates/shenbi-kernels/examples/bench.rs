@@ -93,6 +93,39 @@ fn layer<E: Element>(g: &Conv2d, p: Precision, element: fn(f32) -> E) -> Result<
     Ok([forward, data, weights])
 }
 
+/// R3GAN's blocks, whole.
+fn bottlenecks() -> Result<(), KernelError> {
+    for (side, channels) in [(64, 32), (32, 96), (16, 160)] {
+        let (inner, groups) = (2 * channels, channels / 16);
+        let g = Bottleneck { batch: 32, height: side, width: side, channels, inner, groups };
+        let convolutions = g.convolutions(g.batch);
+        let mut dw =
+            convolutions.map(|g| vec![0.01; g.out_channels * g.in_channels / g.groups * g.kernel[0] * g.kernel[1]]);
+        let (w, bias, mut db) = (dw.clone(), vec![0.1; inner], [vec![0.0; inner], vec![0.0; inner]]);
+        let pack = |f: fn(&Conv2d, &[f32], Precision) -> Result<PackedWeights, KernelError>| {
+            convolutions.iter().zip(&w).map(|(g, w)| f(g, w, Precision::Bf16)).collect::<Result<Vec<_>, _>>()
+        };
+        let (forward, backward) = (pack(PackedWeights::forward)?, pack(PackedWeights::backward)?);
+        let weights =
+            BottleneckWeights { forward: std::array::from_fn(|i| &forward[i]), biases: [&bias; 2], slope: 0.2 };
+        let x: Vec<bf16> =
+            (0..32 * side * side * channels).map(|i| bf16::from_f32((i * 7919 % 1013) as f32 / 506.0 - 1.0)).collect();
+        let (mut y, mut dx) = (x.clone(), x.clone());
+        let forward = time(|| bottleneck_forward(&g, &x, weights, &mut y).expect("shapes fit"));
+        let both = time(|| {
+            let parameters = BottleneckParameters {
+                weights: dw.each_mut().map(|w| &mut w[..]),
+                biases: db.each_mut().map(|b| &mut b[..]),
+            };
+            let out = BottleneckGradients { dx: &mut dx, parameters: Some(parameters) };
+            bottleneck_backward(&g, &x, None, &x, weights, std::array::from_fn(|i| &backward[i]), out)
+                .expect("shapes fit");
+        });
+        println!("bottleneck {channels}, {side}x{side}, bf16: forward {:.2} ms, backward {:.2} ms", forward.0, both.0);
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), KernelError> {
     let filter = std::env::args().nth(1).unwrap_or_default();
     println!("{}, {} threads", describe(), rayon::current_num_threads());
@@ -132,5 +165,6 @@ fn main() -> Result<(), KernelError> {
             println!();
         }
     }
+    bottlenecks()?;
     elementwise()
 }

@@ -216,7 +216,6 @@ impl Block {
         ops::bottleneck(x, self.parts())
     }
 
-    /// The first result has no gradients.
     fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         ops::bottleneck_tangent(x, dx, self.parts())
     }
@@ -389,8 +388,7 @@ impl Discriminator {
         Answer { logit: project(self.last.forward(features.clone()), class), features, classes: None }
     }
 
-    /// The logit, whose gradients leave out the blocks, and its derivative along `dx`, `[b]` each. Shapes and panics as
-    /// [`Self::forward`], and dx as x.
+    /// The logit and its derivative along `dx`, `[b]` each. Shapes and panics as [`Self::forward`], and dx as x.
     pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>, class: Option<Tensor<2>>) -> (Tensor<1>, Tensor<1>) {
         let (mut x, mut dx) = self.extract.forward_tangent(x, dx, 1.0);
         for (i, stage) in self.stages.iter().enumerate() {

@@ -183,14 +183,20 @@ pub(super) fn differentiable_tangent<B: Backend + Kernels + KernelGradients, C: 
     dx: FloatTensor<Autodiff<B, C>>,
     how: Bottleneck,
 ) -> [FloatTensor<Autodiff<B, C>>; 2] {
-    let [(x, _), (w1, n1), (b1, n2), (w2, n3), (b2, n4), (w3, n5)] = of.map(|tensor| tensor.into_parts());
-    let (dx, n0) = dx.into_parts();
-    let tensors = [x, w1, b1, w2, b2, w3];
+    let [_, w1, b1, w2, b2, w3] = of.clone();
+    let along = [dx, w1, b1, w2, b2, w3];
+    let tensors = of.clone().map(|tensor| tensor.into_parts().0);
+    let dx = along[0].clone().into_parts().0;
     let [x, w1, b1, w2, b2, w3] = tensors.clone();
     let (y, dy) = B::shenbi_bottleneck_tangent(x, dx.clone(), w1, b1, w2, b2, w3, how);
-    let y = FloatTensor::<Autodiff<B, C>>::new(y);
-    match Step.prepare::<C>([n0, n1, n2, n3, n4, n5]).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => [y, prep.finish((tensors, Some(dx), how), dy)],
-        OpsKind::UnTracked(prep) => [y, prep.finish(dy)],
-    }
+    // Two results, each with gradients of its own.
+    let result = |parents: [FloatTensor<Autodiff<B, C>>; 6], tangent, value| match Step
+        .prepare::<C>(parents.map(|tensor| tensor.into_parts().1))
+        .compute_bound()
+        .stateful()
+    {
+        OpsKind::Tracked(prep) => prep.finish((tensors.clone(), tangent, how), value),
+        OpsKind::UnTracked(prep) => prep.finish(value),
+    };
+    [result(of, None, y), result(along, Some(dx), dy)]
 }

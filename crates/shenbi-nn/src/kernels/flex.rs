@@ -5,7 +5,9 @@ use burn::tensor::DType;
 use burn_flex::FlexTensor;
 use shenbi_kernels::{self as kernels, Activation, Input};
 
-use super::memory::{buffer, contiguous, dense, elements, pictures, recycle, tensor, to_channels_last};
+use super::memory::{
+    buffer, contiguous, dense, elements, is_channels_last, pictures, recycle, tensor, to_channels_last,
+};
 use super::packed::packed;
 use super::{
     AdamStep, After, Bottleneck, Kernels, MaxPool, Normalize, Resize, Rows, Stride, bottleneck, precision, sequence,
@@ -74,9 +76,17 @@ impl Gradient {
     }
 }
 
+/// The same values in another type, in the same order in memory: Burn's own cast makes every tensor contiguous.
 pub(super) fn cast(tensor: FlexTensor, dtype: DType) -> FlexTensor {
     use burn::backend::ops::FloatTensorOps;
-    <Flex as FloatTensorOps<Flex>>::float_cast(tensor, dtype.into())
+    let cast = |tensor| <Flex as FloatTensorOps<Flex>>::float_cast(tensor, dtype.into());
+    if tensor.shape().num_dims() != 4 || !is_channels_last(&tensor) {
+        return cast(tensor);
+    }
+    let layout = tensor.layout().permute(&[0, 2, 3, 1]);
+    let tensor = cast(tensor.with_layout(layout));
+    let layout = tensor.layout().permute(&[0, 3, 1, 2]);
+    tensor.with_layout(layout)
 }
 
 /// What activations are stored as.

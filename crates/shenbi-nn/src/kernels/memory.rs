@@ -101,7 +101,7 @@ fn channels_last([b, c, h, w]: [usize; 4]) -> Layout {
 }
 
 /// Whether a tensor of rank 4 lies channels-last.
-fn is_channels_last(tensor: &FlexTensor) -> bool {
+pub fn is_channels_last(tensor: &FlexTensor) -> bool {
     let shape: [usize; 4] = tensor.shape().dims();
     let wanted = channels_last(shape);
     let same = |i: usize| shape[i] == 1 || tensor.layout().strides()[i] == wanted.strides()[i];

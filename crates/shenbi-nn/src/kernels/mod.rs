@@ -96,8 +96,7 @@ pub trait Kernels: Backend {
         w3: FloatTensor<Self>,
         how: Bottleneck,
     ) -> FloatTensor<Self>;
-    /// `shenbi_bottleneck`, and its derivative along dx. The first result has no gradients, the second none in x and in the
-    /// biases (they are zero).
+    /// `shenbi_bottleneck`, and its derivative along dx, whose gradients in x and in the biases are zero.
     #[allow(clippy::too_many_arguments)]
     fn shenbi_bottleneck_tangent(
         x: FloatTensor<Self>,

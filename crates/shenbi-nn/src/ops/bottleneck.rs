@@ -3,7 +3,7 @@
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
-use super::{add, autodiff, conv2d, leaky_relu_tangent, on_cpu, twice};
+use super::{add, conv2d, leaky_relu_tangent, on_cpu, twice};
 use crate::kernels::{self, Kernels, Stride};
 
 /// An inverted bottleneck's parameters.
@@ -58,30 +58,24 @@ pub fn bottleneck(x: Tensor<4>, block: Bottleneck) -> Tensor<4> {
     add(x, conv2d(y, w3, None, PIXEL, 1.0))
 }
 
-/// The same y, without gradients, and its derivative along `dx`.
+/// The same y, and its derivative along `dx`, which has no gradient in x and in the biases: a LeakyReLU does not bend.
 ///
 /// # Shapes
 /// x and dx: `[b, c, h, w]`, returns the same.
 pub fn bottleneck_tangent(x: Tensor<4>, dx: Tensor<4>, block: Bottleneck) -> (Tensor<4>, Tensor<4>) {
-    let x = x.without_autodiff();
     if on_cpu(x.device()) {
-        let (how, [b1, b2]) = (block.how(), block.full_biases());
-        let x = if autodiff(&dx.device()) { x.autodiff() } else { x };
-        let [w1, w2, w3] = block.weights;
+        let (how, [b1, b2], [w1, w2, w3]) = (block.how(), block.full_biases(), block.weights);
         let (w1, w2, w3) = (w1.into_dispatch(), w2.into_dispatch(), w3.into_dispatch());
         let (x, dx, b1, b2) = (x.into_dispatch(), dx.into_dispatch(), b1.into_dispatch(), b2.into_dispatch());
         let (y, dy) = Dispatch::shenbi_bottleneck_tangent(x, dx, w1, b1, w2, b2, w3, how);
         return (Tensor::from_dispatch(y), Tensor::from_dispatch(dy));
     }
     let mix = block.mix();
-    let Bottleneck { weights: [w1, w2, w3], biases, slope, .. } = block;
-    let [b1, b2] = biases.map(|bias| bias.map(Tensor::without_autodiff));
-    let plain = |w: &Tensor<4>| w.clone().without_autodiff();
-    let first = conv2d(x.clone(), plain(&w1), b1, PIXEL, slope);
-    let second = conv2d(first.clone(), plain(&w2), b2, mix, slope);
-    let y = add(x, conv2d(second.clone(), plain(&w3), None, PIXEL, 1.0));
+    let Bottleneck { weights: [w1, w2, w3], biases: [b1, b2], slope, .. } = block;
+    let first = conv2d(x.clone(), w1.clone(), b1, PIXEL, slope);
+    let second = conv2d(first.clone(), w2.clone(), b2, mix, slope);
+    let y = add(x, conv2d(second.clone(), w3.clone(), None, PIXEL, 1.0));
     let d = leaky_relu_tangent(first, conv2d(dx.clone(), w1, None, PIXEL, 1.0), slope);
     let d = leaky_relu_tangent(second, conv2d(d, w2, None, mix, 1.0), slope);
-    let dy = add(dx, conv2d(d, w3, None, PIXEL, 1.0));
-    (if autodiff(&dy.device()) { y.autodiff() } else { y }, dy)
+    (y, add(dx, conv2d(d, w3, None, PIXEL, 1.0)))
 }
