@@ -71,7 +71,24 @@ pub fn to_bytes(named: &Named, metadata: HashMap<String, String>, half: bool) ->
     for (name, values, bytes) in &bytes {
         views.push((name.as_str(), TensorView::new(dtype, values.shape.clone(), bytes)?));
     }
-    Ok(safetensors::serialize(views, Some(metadata))?)
+    let mut bytes = safetensors::serialize(views, Some(metadata))?;
+    sort_header(&mut bytes);
+    Ok(bytes)
+}
+
+/// Sorts the header's entries, which come out of a hash map: the same weights make the same bytes.
+fn sort_header(bytes: &mut [u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk_mut::<8>() else { return };
+    let header = usize::try_from(u64::from_le_bytes(*length)).ok().and_then(|length| rest.get_mut(..length));
+    let Some(header) = header else { return };
+    // JSON's objects are ordered maps here. Blanks after the header are part of the format.
+    let sorted = serde_json::from_slice::<serde_json::Value>(header).and_then(|value| serde_json::to_vec(&value));
+    if let Ok(mut sorted) = sorted
+        && sorted.len() <= header.len()
+    {
+        sorted.resize(header.len(), b' ');
+        header.copy_from_slice(&sorted);
+    }
 }
 
 /// The tensors and the metadata in `bytes`.
@@ -103,4 +120,25 @@ pub fn from_bytes(bytes: &[u8]) -> Result<(Named, HashMap<String, String>), File
 /// Little-endian numbers of `N` bytes each.
 pub(crate) fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     bytes.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_weights_make_equal_files() {
+        let values = |shape: &[usize]| Values { shape: shape.to_vec(), data: vec![0.5; shape.iter().product()] };
+        let named: Named = ["b.weight", "a.weight", "a.bias"].map(|name| (name.to_string(), values(&[2, 3]))).into();
+        // Every map has a seed of its own.
+        let metadata = || (0..9).map(|i| (format!("key {i}"), format!("\"value\" {i}\n"))).collect::<HashMap<_, _>>();
+        let bytes = to_bytes(&named, metadata(), false).unwrap();
+        for _ in 0..9 {
+            assert_eq!(to_bytes(&named, metadata(), false).unwrap(), bytes);
+        }
+        let (read, header) = from_bytes(&bytes).unwrap();
+        assert_eq!(header, metadata());
+        assert_eq!(read.keys().collect::<Vec<_>>(), named.keys().collect::<Vec<_>>());
+    }
 }
