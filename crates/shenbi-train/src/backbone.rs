@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 use shenbi_models::backbone::stages::Backbone;
 use shenbi_nn::file;
 
+use crate::config::BackboneSettings;
+
 /// The SHA-256 of a file, in hexadecimal digits.
 ///
 /// # Errors
@@ -33,11 +35,12 @@ pub fn hash(path: &str) -> Result<String, String> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The network in a file, which must have this hash unless that is empty.
+/// The network that the settings name, whose file must have their hash unless that is empty.
 ///
 /// # Errors
 /// The file is missing, another one than before, damaged, or of a network that cannot be used.
-pub fn open(path: &str, expected: &str, device: &Device) -> Result<Backbone, String> {
+pub fn open(settings: &BackboneSettings, device: &Device) -> Result<Backbone, String> {
+    let (path, expected) = (settings.file.as_str(), settings.sha256.as_str());
     let found = hash(path)?;
     if !expected.is_empty() && found != expected {
         return Err(format!(

@@ -137,7 +137,8 @@ impl Sentences {
             let mut stream = rng::stream(seed, "augment/contrast", steps.contrast);
             real = shift_and_cut(real, fill(batch.shape[1]), &mut stream);
         }
-        let pictures = discriminator.embedding(discriminator.trunk(real.autodiff()));
+        *discriminator = discriminator.clone().refreshed();
+        let pictures = discriminator.embedding(&discriminator.trunk(real.autodiff()));
         let scale = discriminator.scale();
         let loss = info_nce(pictures.clone(), a.clone(), scale.clone(), same.clone(), contraries.clone())
             + info_nce(pictures.clone(), b.clone(), scale.clone(), same.clone(), contraries);

@@ -75,12 +75,17 @@ impl Head {
         Self { downs, last, project }
     }
 
-    /// `[b, c, h, w]` to `[b, logits]`.
-    fn forward(&self, y: Tensor<4>, class: Option<Tensor<2>>) -> Tensor<2> {
+    /// `[b, c, h, w]` to logits, `[b, n]`, and the means of the last features, `[b, 8 width]`.
+    fn look(&self, y: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
         let y = self.downs.iter().fold(y, |y, down| down.forward_leaky(y, SLOPE));
-        let logits = ops::to_f32(self.last.forward_leaky(y.clone(), 1.0)).flatten::<2>(1, 3); // [b, n]
+        (ops::to_f32(self.last.forward_leaky(y.clone(), 1.0)).flatten::<2>(1, 3), mean_of_pixels(y))
+    }
+
+    /// The logits by class.
+    fn forward(&self, y: Tensor<4>, class: Option<Tensor<2>>) -> Tensor<2> {
+        let (logits, means) = self.look(y);
         match (&self.project, class) {
-            (Some(project), Some(class)) => logits + (project.forward(class) * mean_of_pixels(y)).sum_dim(1),
+            (Some(project), Some(class)) => logits + (project.forward(class) * means).sum_dim(1),
             _ => logits,
         }
     }
@@ -170,6 +175,18 @@ impl Discriminator {
         let logits = self.heads.iter().zip(mixed).map(|(head, y)| head.forward(y, class.clone()));
         let logit = Tensor::cat(logits.collect(), 1).flatten(0, 1);
         Answer { logit, features, classes: None }
+    }
+
+    /// What the heads say of a picture without its class, and what they saw: logits `[b, n]`, and the means of their last
+    /// features, `[b, `[`Self::seen`]`]`.
+    pub fn look(&self, x: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
+        let (logits, means) = self.heads.iter().zip(self.mixed(x)).map(|(head, y)| head.look(y)).unzip();
+        (Tensor::cat(logits, 1), Tensor::cat(means, 1))
+    }
+
+    /// Numbers that the heads see of a picture, all together.
+    pub fn seen(&self) -> usize {
+        self.heads.iter().map(|head| head.last.layer.weight.dims()[1]).sum()
     }
 
     /// One step of power iteration.

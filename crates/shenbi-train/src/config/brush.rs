@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use shenbi_models::text_to_image::brush::BrushConfig;
 
-use super::{ConfigError, RunSettings, SentenceSettings, check_ranges, one_of};
+use super::{BackboneSettings, ConfigError, RunSettings, SentenceSettings, check_ranges, one_of};
 
 /// Everything that decides a run, but for the data itself. Written into the run folder as `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,8 @@ pub struct BrushRecipe {
     pub warmup: u64,
     /// Step size at the end, as a share of learning_rate.
     pub last_rate: f64,
-    /// Weight γ of R1 and R2 at the start.
+    /// Weight γ of R1 and R2 at the start. A discriminator on a backbone has neither: its features do not learn, and its
+    /// heads are held by spectral norm.
     pub gamma: f64,
     /// Weight γ of R1 and R2 at the end (geometric in between).
     pub last_gamma: f64,
@@ -45,6 +46,9 @@ pub struct BrushRecipe {
     pub mismatched: f64,
     /// Weight of the contrastive head, for D on real and for G on generated pictures.
     pub contrastive: f64,
+    /// The network that D looks through, if it is to.
+    #[serde(flatten)]
+    pub backbone: BackboneSettings,
 }
 
 impl Default for BrushRecipe {
@@ -67,6 +71,7 @@ impl Default for BrushRecipe {
             penalty_every: 16,
             mismatched: 1.0,
             contrastive: 1.0,
+            backbone: BackboneSettings::default(),
         }
     }
 }
@@ -95,6 +100,7 @@ impl BrushRecipe {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.run.check()?;
         self.sentences.check()?;
+        self.backbone.check()?;
         check_ranges(&[
             ("learning_rate", self.learning_rate, 0.0, 1.0),
             ("text_rate", self.text_rate, 0.0, 10.0),
