@@ -29,7 +29,7 @@ pub fn hash(path: &str) -> Result<String, String> {
     read().map_err(|error| {
         format!(
             "backbone {path}: {error}; expected a file of torchvision's weights (squeezenet1_0, squeezenet1_1, vgg16, \
-             resnet18 or resnet50, .safetensors or .pth)"
+             resnet18 or resnet50, .safetensors or .pth), DINOv2's or CLIP's"
         )
     })?;
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
@@ -52,5 +52,5 @@ pub fn open(settings: &BackboneSettings, device: &Device) -> Result<Backbone, St
     if let Some((name, _)) = named.iter().find(|(_, values)| values.data.iter().any(|value| !value.is_finite())) {
         return Err(format!("backbone {path}: tensor '{name}' holds numbers that are not finite: damaged"));
     }
-    Backbone::from_named(&named, format, device).map_err(|error| format!("backbone {path}: {error}"))
+    Backbone::from_named(&named, format, settings.side, device).map_err(|error| format!("backbone {path}: {error}"))
 }

@@ -19,6 +19,7 @@ use crate::augment::{fill, shift_and_cut};
 use crate::backbone;
 use crate::config::BrushRecipe;
 use crate::embeddings::Captions;
+use crate::guidance::Guidance;
 use crate::losses::{info_nce, relativistic, retrieval_accuracy, same_captions};
 use crate::schedule::cosine;
 use crate::sentences::{ADAM, MAX_LOG_SCALE, Sentences, draw};
@@ -34,6 +35,7 @@ pub struct BrushTrainer {
     pub recipe: BrushRecipe,
     channels: usize,
     sentences: Sentences,
+    guidance: Option<Guidance>,
     generator: Generator,
     discriminator: Discriminator,
     average: Generator,
@@ -54,7 +56,7 @@ impl BrushTrainer {
         choose_precision(&recipe.run);
         let brush = recipe.brush(channels);
         brush.check().map_err(|error| error.to_string())?;
-        let sentences = Sentences::new(&recipe.sentences.config(), captions, recipe.run.seed, &devices.discriminator)?;
+        let sentences = Sentences::new(&recipe.sentences, captions, recipe.run.seed, &devices.discriminator)?;
         let init = |name: &str| Init::new(recipe.run.seed, name, &devices.discriminator);
         let mut init_generator = Init::new(recipe.run.seed, "generator", &devices.generator);
         let generator = Generator::new(&brush, &mut init_generator).map_err(|error| error.to_string())?;
@@ -64,6 +66,7 @@ impl BrushTrainer {
             recipe: recipe.clone(),
             channels,
             sentences,
+            guidance: None,
             average: generator.clone(),
             generator: generator.train(),
             discriminator: discriminator.train(),
@@ -73,6 +76,12 @@ impl BrushTrainer {
             vitals: Vitals::default(),
             devices,
         })
+    }
+
+    /// The same with CLIP's opinion in G's loss.
+    #[must_use]
+    pub fn guided(self, guidance: Option<Guidance>) -> Self {
+        Self { guidance, ..self }
     }
 
     fn gan_step(&mut self, batch: &Batch, progress: f64) -> Result<Losses, String> {
@@ -147,6 +156,10 @@ impl BrushTrainer {
         self.discriminator = discriminator.bounded(MAX_LOG_SCALE);
 
         // G step: generated above real (judged before D's step: a whole pass saved), its captions found.
+        let guided = match &mut self.guidance {
+            Some(guidance) => Some(guidance.distance(fake.clone(), &drawn.first, &self.devices.discriminator)?),
+            None => None,
+        };
         let judge = self.discriminator.valid();
         let on_fake = judge.trunk(self.seen(fake, &mut augment));
         let fake_logit = judge.logit(&on_fake, fixed.clone());
@@ -156,7 +169,12 @@ impl BrushTrainer {
         let contrast = info_nce(judge.embedding(&on_fake), unit, judge.scale(), same, contraries);
         losses.push("g", scalar(g.clone()));
         losses.push("contrast_fake", scalar(contrast.clone()));
-        let mut grads = (g + contrast.mul_scalar(recipe.contrastive)).backward();
+        let mut loss = g + contrast.mul_scalar(recipe.contrastive);
+        if let Some(distance) = guided {
+            losses.push("clip", scalar(distance.clone()));
+            loss = loss + distance.mul_scalar(recipe.clip_weight);
+        }
+        let mut grads = loss.backward();
         gradient(step, "gradient_g", &self.generator, &grads, &mut losses);
         self.generator = self.adam_generator.step(self.generator.clone(), &mut grads, |_| rate);
         self.generator = self.generator.clone().with_running(&statistics, MOMENTUM);

@@ -46,6 +46,12 @@ pub struct BrushRecipe {
     pub mismatched: f64,
     /// Weight of the contrastive head, for D on real and for G on generated pictures.
     pub contrastive: f64,
+    /// CLIP as a folder of Hugging Face's: G learns to make pictures that it takes for their captions'; empty for none.
+    pub clip: String,
+    /// SHA-256 of that folder's files, written when the run begins and checked when it goes on.
+    pub clip_sha256: String,
+    /// Weight of 1 - cos(picture, caption) in G's loss.
+    pub clip_weight: f64,
     /// The network that D looks through, if it is to.
     #[serde(flatten)]
     pub backbone: BackboneSettings,
@@ -71,6 +77,9 @@ impl Default for BrushRecipe {
             penalty_every: 16,
             mismatched: 1.0,
             contrastive: 1.0,
+            clip: String::new(),
+            clip_sha256: String::new(),
+            clip_weight: 1.0,
             backbone: BackboneSettings::default(),
         }
     }
@@ -110,6 +119,7 @@ impl BrushRecipe {
             ("penalty_every", self.penalty_every as f64, 1.0, 1e6),
             ("mismatched", self.mismatched, 0.0, 1e3),
             ("contrastive", self.contrastive, 0.0, 1e3),
+            ("clip_weight", self.clip_weight, 0.0, 1e3),
         ])?;
         one_of("model", &self.model, &SIZES.map(|(name, _)| name))?;
         one_of("recipe", &self.run.recipe, &["brush"])
