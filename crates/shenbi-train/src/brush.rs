@@ -123,7 +123,9 @@ impl BrushTrainer {
         let embedding = self.discriminator.embedding(&on_real);
         let unit = normalize(sentence);
         let contraries = contraries.map(normalize);
-        let d = pairs(real_logit.clone(), fake_logit.clone());
+        let game = recipe.loss();
+        let flat = |logits: &Tensor<2>| logits.clone().flatten::<1>(0, 1);
+        let d = game.discriminator(flat(&real_logit), flat(&fake_logit));
         let contrast =
             info_nce(embedding.clone(), unit.clone(), self.discriminator.scale(), same.clone(), contraries.clone());
         let mut losses = Losses::from_iter([
@@ -152,7 +154,8 @@ impl BrushTrainer {
         let mut grads = loss.backward();
         gradient(step, "gradient_d", &self.discriminator, &grads, &mut losses);
         self.sentences.step(&mut grads, rate * recipe.text_rate);
-        let discriminator = self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate);
+        let discriminator =
+            self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate * recipe.discriminator_rate);
         self.discriminator = discriminator.bounded(MAX_LOG_SCALE);
 
         // G step: generated above real (judged before D's step: a whole pass saved), its captions found.
@@ -163,7 +166,7 @@ impl BrushTrainer {
         let judge = self.discriminator.valid();
         let on_fake = judge.trunk(self.seen(fake, &mut augment));
         let fake_logit = judge.logit(&on_fake, fixed.clone());
-        let g = pairs(fake_logit, real_logit.without_autodiff());
+        let g = game.generator(flat(&real_logit).without_autodiff(), flat(&fake_logit));
         let unit = normalize(fixed);
         let contraries = contraries.map(Tensor::without_autodiff);
         let contrast = info_nce(judge.embedding(&on_fake), unit, judge.scale(), same, contraries);

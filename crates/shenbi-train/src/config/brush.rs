@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use shenbi_models::text_to_image::brush::BrushConfig;
 
+use crate::losses::Adversarial;
+
 use super::{BackboneSettings, ConfigError, RunSettings, SentenceSettings, check_ranges, one_of};
 
 /// Everything that decides a run, but for the data itself. Written into the run folder as `config.toml`.
@@ -29,6 +31,8 @@ pub struct BrushRecipe {
     pub noise: usize,
     /// Adam's step size for both networks.
     pub learning_rate: f64,
+    /// D's step size, as a share of learning_rate.
+    pub discriminator_rate: f64,
     /// The sentence encoder's step size during the GAN, as a share of learning_rate.
     pub text_rate: f64,
     /// Steps of linear warm-up.
@@ -69,6 +73,7 @@ impl Default for BrushRecipe {
             features: 256,
             noise: 32,
             learning_rate: 2e-3,
+            discriminator_rate: 1.0,
             text_rate: 0.2,
             warmup: 100,
             last_rate: 0.1,
@@ -106,12 +111,19 @@ impl BrushRecipe {
         }
     }
 
+    /// The game between D and G: pairs of real and generated pictures; on a backbone the hinge loss, as in its paper, which
+    /// lets D rest where it is ahead.
+    pub fn loss(&self) -> Adversarial {
+        if self.backbone.is_set() { Adversarial::Hinge } else { Adversarial::Relativistic }
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.run.check()?;
         self.sentences.check()?;
         self.backbone.check()?;
         check_ranges(&[
             ("learning_rate", self.learning_rate, 0.0, 1.0),
+            ("discriminator_rate", self.discriminator_rate, 0.0, 10.0),
             ("text_rate", self.text_rate, 0.0, 10.0),
             ("last_rate", self.last_rate, 0.0, 1.0),
             ("gamma", self.gamma, 1e-6, 1e6),

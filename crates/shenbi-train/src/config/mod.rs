@@ -114,7 +114,7 @@ impl Recipe {
     /// The game between D and G.
     pub fn loss(&self) -> Adversarial {
         match self {
-            Self::Brush(_) => Adversarial::Relativistic,
+            Self::Brush(recipe) => recipe.loss(),
             Self::Dfgan(_) => Adversarial::Hinge,
             Self::Image(recipe) => recipe.loss,
             Self::Text(_) => Adversarial::NonSaturating,
