@@ -163,6 +163,34 @@ fn image_gans_resume_to_the_bit() {
     }
 }
 
+/// Another run's table of tokens is taken over only where it is of the same words.
+#[test]
+fn a_start_from_another_vocabulary_leaves_its_words_behind() {
+    let parent = tempdir().unwrap();
+    let recipe = tiny();
+    train(&recipe, &parent.path().join("first"), Some(2)).unwrap();
+    let copied = |name: &str, change: &dyn Fn(&mut Option<String>)| {
+        let first = RunFolder::open(&parent.path().join("first")).unwrap();
+        let (from, mut checkpoint) = first.latest_checkpoint().unwrap().found.unwrap();
+        change(&mut checkpoint.tokenizer_json);
+        let tokens = checkpoint.named["text.tokens.weight"].clone();
+        let mut plan = plan(&recipe, &parent.path().join(name));
+        plan.init_from = Some((from, checkpoint));
+        let mut of_text = None;
+        session::run(plan, &AtomicBool::new(true), &mut |event| {
+            if let Event::Started { network: "text", fitted, .. } = event {
+                of_text = Some(fitted);
+            }
+        })
+        .unwrap();
+        let begun = RunFolder::open(&parent.path().join(name)).unwrap().latest_checkpoint().unwrap().found.unwrap().1;
+        let fitted = of_text.unwrap();
+        (fitted.all - fitted.copied, begun.named["text.tokens.weight"] == tokens)
+    };
+    assert_eq!(copied("same", &|_| {}), (0, true));
+    assert_eq!(copied("other", &|json| *json = json.as_ref().map(|json| json.replace("red", "der"))), (1, false));
+}
+
 /// The captions' embeddings are computed once, and found again.
 #[test]
 fn runs_with_a_pretrained_text_encoder_resume_to_the_bit() {
