@@ -188,7 +188,7 @@ fn a_start_from_another_vocabulary_leaves_its_words_behind() {
         (fitted.all - fitted.copied, begun.named["text.tokens.weight"] == tokens)
     };
     assert_eq!(copied("same", &|_| {}), (0, true));
-    assert_eq!(copied("other", &|json| *json = json.as_ref().map(|json| json.replace("red", "der"))), (1, false));
+    assert_eq!(copied("other", &|json| *json = json.take().map(|json| json + " ")), (1, false));
 }
 
 /// The captions' embeddings are computed once, and found again.
