@@ -9,6 +9,7 @@ use shenbi_models::backbone::SqueezeNet;
 use shenbi_models::backbone::stages::Backbone;
 use shenbi_models::image::model::one_hot;
 use shenbi_models::image::projected::{Discriminator, ProjectedConfig};
+use shenbi_models::text_to_image::brush::{self, BrushConfig};
 use shenbi_nn::Init;
 use shenbi_nn::file::{self, Format};
 use shenbi_nn::kernels::{Precision, set_precision};
@@ -21,7 +22,7 @@ fn squeezenet() -> Named {
 }
 
 fn backbone() -> Backbone {
-    Backbone::from_named(&squeezenet(), Format::Safetensors, &Device::flex()).expect("all tensors")
+    Backbone::from_named(&squeezenet(), Format::Safetensors, 85, &Device::flex()).expect("all tensors")
 }
 
 fn discriminator(config: &ProjectedConfig) -> Discriminator {
@@ -135,9 +136,44 @@ fn mixings_keep_the_size_of_features_and_do_not_learn() {
     );
 }
 
+/// Text to image: each head's logit of a picture moves by what the sentence adds, and the picture learns from all of them.
+#[test]
+fn sentences_meet_what_the_heads_saw() {
+    let shapes = BrushConfig {
+        size: [32; 2],
+        channels: 4,
+        noise: 4,
+        sentence: 6,
+        generator_width: 8,
+        discriminator_width: 8,
+        refine_width: 8,
+        features: 10,
+    };
+    let heads = ProjectedConfig { classes: 0, width: 3, side: 85 };
+    let init = &mut Init::new(3, "d", &Device::flex());
+    let network = brush::Discriminator::on_backbone(&shapes, &heads, backbone(), init).expect("fits").refreshed();
+    let x = Init::new(2, "x", &Device::flex()).normal([4, 4, 32, 32], 0.3).val().autodiff().require_grad();
+    let sentence = |name| Init::new(4, name, &Device::flex()).normal([4, 6], 1.0).val();
+    let seen = network.trunk(x.clone());
+    let heads = values(network.projected.as_ref().expect("heads").forward(x.clone(), None).logit).data;
+    let (a, b) = (network.logit(&seen, sentence("a")), network.logit(&seen, sentence("b")));
+    let (first, second) = (values(a.clone()), values(b));
+    let n = heads.len() / 4;
+    assert_eq!((first.shape.clone(), network.embedding(&seen).dims()), (vec![4, n], [4, 6]));
+    for (picture, ((a, b), heads)) in first.data.chunks(n).zip(second.data.chunks(n)).zip(heads.chunks(n)).enumerate() {
+        let added: Vec<f32> = a.iter().zip(heads).map(|(a, head)| a - head).collect();
+        assert!(added.iter().all(|value| (value - added[0]).abs() < 1e-4) && (a[0] - b[0]).abs() > 1e-4, "{picture}");
+    }
+    let part = values(network.logit(&seen.narrow(1, 2), sentence("a").narrow(0, 1, 2))).data;
+    assert!(error(&part, &first.data[n..3 * n]) < 1e-5);
+    let slope = values(x.grad(&a.sum().backward()).expect("a gradient"));
+    assert!(slope.data.chunks(4 * 32 * 32).all(|of_one| of_one.iter().any(|value| value.abs() > 1e-8)));
+}
+
 #[test]
 fn what_cannot_be_a_backbone_is_named() {
-    let refused = |named: &Named| Backbone::from_named(named, Format::PyTorch, &Device::flex()).map(drop).unwrap_err();
+    let refused =
+        |named: &Named| Backbone::from_named(named, Format::PyTorch, 64, &Device::flex()).map(drop).unwrap_err();
     let text = refused(&Named::new());
     assert!(text.contains("none") && text.contains("squeezenet1_0"), "{text}");
     let mut named = squeezenet();

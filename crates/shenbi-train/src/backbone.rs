@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 use shenbi_models::backbone::stages::Backbone;
 use shenbi_nn::file;
 
+use crate::config::BackboneSettings;
+
 /// The SHA-256 of a file, in hexadecimal digits.
 ///
 /// # Errors
@@ -27,17 +29,18 @@ pub fn hash(path: &str) -> Result<String, String> {
     read().map_err(|error| {
         format!(
             "backbone {path}: {error}; expected a file of torchvision's weights (squeezenet1_0, squeezenet1_1, vgg16, \
-             resnet18 or resnet50, .safetensors or .pth)"
+             resnet18 or resnet50, .safetensors or .pth), DINOv2's or CLIP's"
         )
     })?;
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The network in a file, which must have this hash unless that is empty.
+/// The network that the settings name, whose file must have their hash unless that is empty.
 ///
 /// # Errors
 /// The file is missing, another one than before, damaged, or of a network that cannot be used.
-pub fn open(path: &str, expected: &str, device: &Device) -> Result<Backbone, String> {
+pub fn open(settings: &BackboneSettings, device: &Device) -> Result<Backbone, String> {
+    let (path, expected) = (settings.file.as_str(), settings.sha256.as_str());
     let found = hash(path)?;
     if !expected.is_empty() && found != expected {
         return Err(format!(
@@ -49,5 +52,5 @@ pub fn open(path: &str, expected: &str, device: &Device) -> Result<Backbone, Str
     if let Some((name, _)) = named.iter().find(|(_, values)| values.data.iter().any(|value| !value.is_finite())) {
         return Err(format!("backbone {path}: tensor '{name}' holds numbers that are not finite: damaged"));
     }
-    Backbone::from_named(&named, format, device).map_err(|error| format!("backbone {path}: {error}"))
+    Backbone::from_named(&named, format, settings.side, device).map_err(|error| format!("backbone {path}: {error}"))
 }

@@ -2,11 +2,11 @@
 //! encoder; then the GAN: D step, G step, average.
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use shenbi_data::loader::Batch;
 use shenbi_data::rng;
 use shenbi_models::model::Model;
-use shenbi_models::text_to_image::brush::{Discriminator, Generator};
+use shenbi_models::text_to_image::brush::{BrushConfig, Discriminator, Generator};
 use shenbi_models::text_to_image::network::{PainterGenerator, PainterNetwork};
 use shenbi_models::text_to_image::painter::{Painter, PainterConfig};
 use shenbi_nn::ops::normalize;
@@ -16,8 +16,10 @@ use shenbi_nn::weights::{self, Fitted, Named, WeightsError};
 use shenbi_nn::{Init, NormMode, ema};
 
 use crate::augment::{fill, shift_and_cut};
+use crate::backbone;
 use crate::config::BrushRecipe;
 use crate::embeddings::Captions;
+use crate::guidance::Guidance;
 use crate::losses::{info_nce, relativistic, retrieval_accuracy, same_captions};
 use crate::schedule::cosine;
 use crate::sentences::{ADAM, MAX_LOG_SCALE, Sentences, draw};
@@ -33,6 +35,7 @@ pub struct BrushTrainer {
     pub recipe: BrushRecipe,
     channels: usize,
     sentences: Sentences,
+    guidance: Option<Guidance>,
     generator: Generator,
     discriminator: Discriminator,
     average: Generator,
@@ -53,17 +56,17 @@ impl BrushTrainer {
         choose_precision(&recipe.run);
         let brush = recipe.brush(channels);
         brush.check().map_err(|error| error.to_string())?;
-        let sentences = Sentences::new(&recipe.sentences.config(), captions, recipe.run.seed, &devices.discriminator)?;
+        let sentences = Sentences::new(&recipe.sentences, captions, recipe.run.seed, &devices.discriminator)?;
         let init = |name: &str| Init::new(recipe.run.seed, name, &devices.discriminator);
         let mut init_generator = Init::new(recipe.run.seed, "generator", &devices.generator);
         let generator = Generator::new(&brush, &mut init_generator).map_err(|error| error.to_string())?;
-        let discriminator =
-            Discriminator::new(&brush, &mut init("discriminator")).map_err(|error| error.to_string())?;
+        let discriminator = discriminator(recipe, &brush, &mut init("discriminator"), &devices.discriminator)?;
         let adam = Optimizer::adam(ADAM);
         Ok(Self {
             recipe: recipe.clone(),
             channels,
             sentences,
+            guidance: None,
             average: generator.clone(),
             generator: generator.train(),
             discriminator: discriminator.train(),
@@ -73,6 +76,12 @@ impl BrushTrainer {
             vitals: Vitals::default(),
             devices,
         })
+    }
+
+    /// The same with CLIP's opinion in G's loss.
+    #[must_use]
+    pub fn guided(self, guidance: Option<Guidance>) -> Self {
+        Self { guidance, ..self }
     }
 
     fn gan_step(&mut self, batch: &Batch, progress: f64) -> Result<Losses, String> {
@@ -95,25 +104,28 @@ impl BrushTrainer {
         let fake = fake.to_device(&self.devices.discriminator);
 
         // D step: real above generated, matched above mismatched, captions found among the batch's.
+        self.discriminator = self.discriminator.clone().refreshed();
         let (seen_real, seen_fake) =
             (self.seen(real.clone(), &mut augment), self.seen(fake.clone().without_autodiff(), &mut augment));
         let both = Tensor::cat(vec![seen_real.clone(), seen_fake.clone()], 0);
-        let features = self.discriminator.trunk(both.autodiff());
-        let (real_features, fake_features) = (features.clone().narrow(0, 0, n), features.narrow(0, n, n));
-        let real_logit = self.discriminator.logit(real_features.clone(), sentence.clone());
-        let fake_logit = self.discriminator.logit(fake_features, sentence.clone());
+        let seen = self.discriminator.trunk(both.autodiff());
+        let (on_real, on_fake) = (seen.narrow(0, n), seen.narrow(n, n));
+        let real_logit = self.discriminator.logit(&on_real, sentence.clone()); // [n, heads]
+        let fake_logit = self.discriminator.logit(&on_fake, sentence.clone());
         let others = Tensor::cat(vec![sentence.clone().narrow(0, 1, n - 1), sentence.clone().narrow(0, 0, 1)], 0);
-        let mismatched_logit = self.discriminator.logit(real_features.clone(), others);
+        let mismatched_logit = self.discriminator.logit(&on_real, others);
         let contrary_loss = contraries.clone().map(|contraries| {
             let pictures: Vec<i32> = drawn.contraries.iter().map(|(picture, _)| *picture as i32).collect();
             let pictures = Tensor::<1, Int>::from_data(TensorData::from(&pictures[..]), &self.devices.discriminator);
-            let logit = self.discriminator.logit(real_features.clone().select(0, pictures.clone()), contraries);
-            relativistic(real_logit.clone().select(0, pictures), logit)
+            let logit = self.discriminator.logit(&on_real.select(&pictures), contraries);
+            pairs(real_logit.clone().select(0, pictures), logit)
         });
-        let embedding = self.discriminator.embedding(real_features);
+        let embedding = self.discriminator.embedding(&on_real);
         let unit = normalize(sentence);
         let contraries = contraries.map(normalize);
-        let d = relativistic(real_logit.clone(), fake_logit.clone());
+        let game = recipe.loss();
+        let flat = |logits: &Tensor<2>| logits.clone().flatten::<1>(0, 1);
+        let d = game.discriminator(flat(&real_logit), flat(&fake_logit));
         let contrast =
             info_nce(embedding.clone(), unit.clone(), self.discriminator.scale(), same.clone(), contraries.clone());
         let mut losses = Losses::from_iter([
@@ -124,13 +136,13 @@ impl BrushTrainer {
         ]);
         self.vitals.pictures(step, &real, &fake, &mut losses);
         let mut loss = d
-            + relativistic(real_logit.clone(), mismatched_logit).mul_scalar(recipe.mismatched)
+            + pairs(real_logit.clone(), mismatched_logit).mul_scalar(recipe.mismatched)
             + contrast.mul_scalar(recipe.contrastive);
         if let Some(term) = contrary_loss {
             losses.push("contrary", scalar(term.clone()));
             loss = loss + term.mul_scalar(recipe.mismatched);
         }
-        if step.is_multiple_of(recipe.penalty_every) {
+        if !recipe.backbone.is_set() && step.is_multiple_of(recipe.penalty_every) {
             let gamma = recipe.gamma * (recipe.last_gamma / recipe.gamma).powf(progress.clamp(0.0, 1.0));
             let penalty = Penalty::R1 { gamma: gamma * recipe.penalty_every as f64 };
             let (on_real, r1) = self.penalty(seen_real, fixed.clone(), penalty);
@@ -142,20 +154,30 @@ impl BrushTrainer {
         let mut grads = loss.backward();
         gradient(step, "gradient_d", &self.discriminator, &grads, &mut losses);
         self.sentences.step(&mut grads, rate * recipe.text_rate);
-        let discriminator = self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate);
+        let discriminator =
+            self.adam_discriminator.step(self.discriminator.clone(), &mut grads, |_| rate * recipe.discriminator_rate);
         self.discriminator = discriminator.bounded(MAX_LOG_SCALE);
 
         // G step: generated above real (judged before D's step: a whole pass saved), its captions found.
+        let guided = match &mut self.guidance {
+            Some(guidance) => Some(guidance.distance(fake.clone(), &drawn.first, &self.devices.discriminator)?),
+            None => None,
+        };
         let judge = self.discriminator.valid();
-        let features = judge.trunk(self.seen(fake, &mut augment));
-        let fake_logit = judge.logit(features.clone(), fixed.clone());
-        let g = relativistic(fake_logit, real_logit.without_autodiff());
+        let on_fake = judge.trunk(self.seen(fake, &mut augment));
+        let fake_logit = judge.logit(&on_fake, fixed.clone());
+        let g = game.generator(flat(&real_logit).without_autodiff(), flat(&fake_logit));
         let unit = normalize(fixed);
         let contraries = contraries.map(Tensor::without_autodiff);
-        let contrast = info_nce(judge.embedding(features), unit, judge.scale(), same, contraries);
+        let contrast = info_nce(judge.embedding(&on_fake), unit, judge.scale(), same, contraries);
         losses.push("g", scalar(g.clone()));
         losses.push("contrast_fake", scalar(contrast.clone()));
-        let mut grads = (g + contrast.mul_scalar(recipe.contrastive)).backward();
+        let mut loss = g + contrast.mul_scalar(recipe.contrastive);
+        if let Some(distance) = guided {
+            losses.push("clip", scalar(distance.clone()));
+            loss = loss + distance.mul_scalar(recipe.clip_weight);
+        }
+        let mut grads = loss.backward();
         gradient(step, "gradient_g", &self.generator, &grads, &mut losses);
         self.generator = self.adam_generator.step(self.generator.clone(), &mut grads, |_| rate);
         self.generator = self.generator.clone().with_running(&statistics, MOMENTUM);
@@ -178,13 +200,34 @@ impl BrushTrainer {
     fn penalty(&self, x: Tensor<4>, sentence: Tensor<2>, penalty: Penalty) -> (Tensor<1>, f32) {
         let judge = self.discriminator.valid();
         let input = x.clone().autodiff().require_grad();
-        let grads = judge.logit(judge.trunk(input.clone()), sentence.clone()).sum().backward();
+        let grads = judge.logit(&judge.trunk(input.clone()), sentence.clone()).sum().backward();
         let Some(g) = input.grad(&grads) else { return (Tensor::zeros([1], &self.devices.discriminator), 0.0) };
         let squared = tangent::squared_norm(&g);
         let v = tangent::scale_examples(g, penalty.direction(squared.clone()));
         let (_, derivative) = self.discriminator.forward_tangent(x.autodiff(), v.autodiff(), sentence);
         (derivative.mean(), scalar(squared.mean()))
     }
+}
+
+/// The untrained discriminator: the recipe's own, or one on a backbone.
+fn discriminator(
+    recipe: &BrushRecipe,
+    shapes: &BrushConfig,
+    init: &mut Init,
+    device: &Device,
+) -> Result<Discriminator, String> {
+    let made = if recipe.backbone.is_set() {
+        let backbone = backbone::open(&recipe.backbone, device)?;
+        Discriminator::on_backbone(shapes, &recipe.backbone.projected(0), backbone, init)
+    } else {
+        Discriminator::new(shapes, init)
+    };
+    made.map_err(|error| error.to_string())
+}
+
+/// [`relativistic`] of each head's logits, `[n, heads]` each.
+fn pairs(better: Tensor<2>, worse: Tensor<2>) -> Tensor<1> {
+    relativistic(better.flatten(0, 1), worse.flatten(0, 1))
 }
 
 impl Trainer for BrushTrainer {

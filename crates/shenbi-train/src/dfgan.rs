@@ -61,7 +61,7 @@ impl DfganTrainer {
         Ok(Self {
             recipe: recipe.clone(),
             channels,
-            sentences: Sentences::new(&recipe.sentences.config(), captions, seed, &devices.discriminator)?,
+            sentences: Sentences::new(&recipe.sentences, captions, seed, &devices.discriminator)?,
             encoder: encoder.map_err(|error| error.to_string())?.train(),
             average: generator.clone(),
             generator: generator.train(),

@@ -65,7 +65,7 @@ impl Embeddings {
     /// An encoder that has read nothing yet. path: where it was opened.
     pub fn new(encoder: Pretrained, path: &str) -> Self {
         let (fingerprint, dim) = (encoder.fingerprint.clone(), encoder.dim());
-        let config = PretrainedConfig { path: path.to_string(), fingerprint, dim };
+        let config = PretrainedConfig { path: path.to_string(), fingerprint, dim, tuned: None };
         Self { encoder: Arc::new(encoder), config, rows: HashMap::new(), values: Vec::new() }
     }
 

@@ -310,7 +310,7 @@ fn discriminator(
     match recipe.projected(network.classes())? {
         None => Discriminator::new(network, &mut init),
         Some(config) => {
-            let backbone = backbone::open(&recipe.backbone, &recipe.backbone_sha256, device)?;
+            let backbone = backbone::open(&recipe.backbone, device)?;
             Discriminator::projected(&config, backbone, &mut init)
         }
     }

@@ -11,6 +11,7 @@ pub mod dfgan;
 pub mod embeddings;
 pub mod error;
 pub mod guard;
+pub mod guidance;
 pub mod image;
 pub mod losses;
 pub mod run_folder;

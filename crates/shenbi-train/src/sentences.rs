@@ -5,8 +5,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use shenbi_data::loader::Batch;
 use shenbi_data::rng;
-use shenbi_models::encoder::sentence::{Projection, Reader, SentenceEncoder};
-use shenbi_models::encoder::text::{TextConfig, TextEncoder};
+use shenbi_models::encoder::sentence::{Projection, Reader, SentenceEncoder, Tuned};
+use shenbi_models::encoder::text::TextEncoder;
 use shenbi_models::text_to_image::brush::Discriminator;
 use shenbi_models::text_to_image::painter::PretrainedConfig;
 use shenbi_nn::ops::normalize;
@@ -15,6 +15,7 @@ use shenbi_nn::weights::{self, Fitted, Named, WeightsError};
 use shenbi_nn::{Init, ema};
 
 use crate::augment::{fill, shift_and_cut};
+use crate::config::SentenceSettings;
 use crate::embeddings::Captions;
 use crate::losses::{info_nce, retrieval_accuracy, same_captions};
 use crate::schedule::cosine;
@@ -60,24 +61,46 @@ pub(crate) struct Sentences {
     text: SentenceEncoder,
     average: SentenceEncoder,
     adam: Optimizer,
+    /// Step size of tuned layers, as a share of the others'.
+    tune_rate: f64,
     device: Device,
 }
 
 impl Sentences {
-    /// An untrained encoder, or an untrained projection of a pretrained one.
-    pub(crate) fn new(config: &TextConfig, captions: Captions, seed: u64, device: &Device) -> Result<Self, String> {
+    /// An untrained encoder, or an untrained projection of a pretrained one, whose last layers may learn too.
+    pub(crate) fn new(
+        settings: &SentenceSettings,
+        mut captions: Captions,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let config = &settings.config();
         config.check()?;
         let mut init = Init::new(seed, "text", device);
-        let text = match &captions {
+        let text = match &mut captions {
             Captions::Own(tokenizer) => {
                 SentenceEncoder::Own(TextEncoder::new(config, tokenizer.vocabulary(), &mut init))
             }
             Captions::Pretrained(embeddings) => {
-                SentenceEncoder::Pretrained(Projection::new(embeddings.config.dim, config.sentence, &mut init))
+                let projection = Projection::new(embeddings.config.dim, config.sentence, &mut init);
+                if settings.tune_layers == 0 {
+                    SentenceEncoder::Pretrained(projection)
+                } else {
+                    let (shapes, tail) = embeddings.encoder.tail(settings.tune_layers)?;
+                    embeddings.config.tuned = Some(shapes);
+                    SentenceEncoder::Tuned(Tuned { tail: tail.to_device(device), above: projection })
+                }
             }
         };
-        let average = text.clone();
-        Ok(Self { captions, text: text.train(), average, adam: Optimizer::adam(ADAM), device: device.clone() })
+        let (average, tune_rate) = (text.clone(), settings.tune_rate);
+        Ok(Self {
+            captions,
+            text: text.train(),
+            average,
+            adam: Optimizer::adam(ADAM),
+            tune_rate,
+            device: device.clone(),
+        })
     }
 
     /// `[n, sentence]`
@@ -90,6 +113,9 @@ impl Sentences {
             (Captions::Pretrained(embeddings), SentenceEncoder::Pretrained(projection)) => {
                 let embeddings = embeddings.get(captions).map_err(|error| error.to_string())?;
                 Ok(projection.forward(embeddings, captions.len(), &self.device))
+            }
+            (Captions::Pretrained(embeddings), SentenceEncoder::Tuned(tuned)) => {
+                tuned.forward(&embeddings.encoder, captions, &self.device).map_err(|error| error.to_string())
             }
             _ => Err("the sentence encoder is not of the captions' kind".into()),
         }
@@ -137,7 +163,8 @@ impl Sentences {
             let mut stream = rng::stream(seed, "augment/contrast", steps.contrast);
             real = shift_and_cut(real, fill(batch.shape[1]), &mut stream);
         }
-        let pictures = discriminator.embedding(discriminator.trunk(real.autodiff()));
+        *discriminator = discriminator.clone().refreshed();
+        let pictures = discriminator.embedding(&discriminator.trunk(real.autodiff()));
         let scale = discriminator.scale();
         let loss = info_nce(pictures.clone(), a.clone(), scale.clone(), same.clone(), contraries.clone())
             + info_nce(pictures.clone(), b.clone(), scale.clone(), same.clone(), contraries);
@@ -156,7 +183,9 @@ impl Sentences {
 
     /// A step of the encoder.
     pub(crate) fn step(&mut self, grads: &mut burn::tensor::Gradients, rate: f64) {
-        self.text = self.adam.step(self.text.clone(), grads, |_| rate);
+        let tune = rate * self.tune_rate;
+        let rate = |path: &str| if path.starts_with("tail.") { tune } else { rate };
+        self.text = self.adam.step(self.text.clone(), grads, rate);
     }
 
     /// The average after a step of the GAN.

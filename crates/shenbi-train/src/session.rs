@@ -19,7 +19,7 @@ use shenbi_data::loader::{Loader, LoaderOptions};
 use shenbi_models::encoder::sentence::Reader;
 use shenbi_models::model::Model;
 use shenbi_models::text_to_image::painter::Painter;
-use shenbi_nn::weights::{Fitted, Named};
+use shenbi_nn::weights::Fitted;
 
 use crate::atomic::write_atomic;
 use crate::budget::{Budget, Clock};
@@ -36,6 +36,8 @@ use crate::watch::{Meter, Watch};
 
 /// Seconds between lines of the log.
 pub(crate) const LOG_SECONDS: f64 = 1.0;
+/// The table of a sentence encoder's tokens.
+const TOKENS: &str = "text.tokens.weight";
 /// A run is taken back so many times at most.
 const ROLLBACKS: u32 = 4;
 
@@ -177,8 +179,8 @@ pub struct Plan {
     pub folder: RunFolder,
     /// Where it continues, and that checkpoint's folder: what [`RunFolder::latest_checkpoint`] found.
     pub resume: Option<(PathBuf, Checkpoint)>,
-    /// A new run: networks to start from, as far as they fit, and where they are from.
-    pub init_from: Option<(PathBuf, Named)>,
+    /// A new run: a checkpoint whose networks to start from, as far as they fit, and where it is.
+    pub init_from: Option<(PathBuf, Checkpoint)>,
     /// Where the networks live.
     pub devices: Devices,
     /// Threads that prepare batches; 0: as many as there are cores, at most 4.
@@ -214,7 +216,11 @@ pub fn run(plan: Plan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>)) -
     let mut meter = Meter::new(earlier);
     let mut clock = Clock::new(earlier);
     let (mut logged, mut sampled, mut saved) = (earlier, earlier, earlier);
-    if let (Some((from, named)), None) = (init_from, saved_step) {
+    if let (Some((from, Checkpoint { mut named, tokenizer_json: theirs, .. })), None) = (init_from, saved_step) {
+        // The rows of another vocabulary's table are other words.
+        if theirs.is_some() && theirs != tokenizer_json(&trainer.model())? {
+            named.remove(TOKENS);
+        }
         for (network, fitted) in trainer.start_from(&named) {
             on_event(Event::Started { network, fitted, from: &from });
         }
@@ -337,13 +343,7 @@ pub(crate) fn save<B>(
     watch.check_weights(steps.all(), &named)?;
     let defect = |error: &dyn std::fmt::Display| TrainError::Defect(error.to_string());
     let model = trainer.model();
-    let tokenizer_json = match &model {
-        Model::Painter(Painter { reader: Reader::Own(tokenizer), .. }) => {
-            Some(tokenizer.to_json().map_err(|error| defect(&error))?)
-        }
-        Model::Text(model) => Some(model.tokenizer.to_json().map_err(|error| defect(&error))?),
-        _ => None,
-    };
+    let tokenizer_json = tokenizer_json(&model)?;
     let text_encoder = start::text_encoder(&model);
     let model = model.to_bytes(true).map_err(|error| defect(&error))?;
     let state = TrainState {
@@ -359,6 +359,18 @@ pub(crate) fn save<B>(
     watch.saved(path.clone());
     on_event(Event::Checkpoint(path));
     Ok(())
+}
+
+/// What a model reads its texts with, where that was learnt from them.
+fn tokenizer_json(model: &Model) -> Result<Option<String>, TrainError> {
+    let defect = |error: &dyn std::fmt::Display| TrainError::Defect(error.to_string());
+    Ok(match model {
+        Model::Painter(Painter { reader: Reader::Own(tokenizer), .. }) => {
+            Some(tokenizer.to_json().map_err(|error| defect(&error))?)
+        }
+        Model::Text(model) => Some(model.tokenizer.to_json().map_err(|error| defect(&error))?),
+        _ => None,
+    })
 }
 
 /// Says so when further pictures turn out to be unreadable; returns how many there are.

@@ -12,8 +12,12 @@ use burn::tensor::Device;
 use shenbi_data::Source;
 use shenbi_data::scenes::{Level, Scenes, ScenesOptions, Split};
 use shenbi_models::backbone::SqueezeNet;
+use shenbi_models::encoder::pretrained::Pretrained;
+use shenbi_models::model::Model;
+use shenbi_models::text_to_image::painter::Painter;
 use shenbi_nn::Init;
 use shenbi_nn::file::to_bytes;
+use shenbi_nn::weights::{self, values};
 use shenbi_train::backbone;
 use shenbi_train::config::Recipe;
 use shenbi_train::image::ImageTrainer;
@@ -159,6 +163,34 @@ fn image_gans_resume_to_the_bit() {
     }
 }
 
+/// Another run's table of tokens is taken over only where it is of the same words.
+#[test]
+fn a_start_from_another_vocabulary_leaves_its_words_behind() {
+    let parent = tempdir().unwrap();
+    let recipe = tiny();
+    train(&recipe, &parent.path().join("first"), Some(2)).unwrap();
+    let copied = |name: &str, change: &dyn Fn(&mut Option<String>)| {
+        let first = RunFolder::open(&parent.path().join("first")).unwrap();
+        let (from, mut checkpoint) = first.latest_checkpoint().unwrap().found.unwrap();
+        change(&mut checkpoint.tokenizer_json);
+        let tokens = checkpoint.named["text.tokens.weight"].clone();
+        let mut plan = plan(&recipe, &parent.path().join(name));
+        plan.init_from = Some((from, checkpoint));
+        let mut of_text = None;
+        session::run(plan, &AtomicBool::new(true), &mut |event| {
+            if let Event::Started { network: "text", fitted, .. } = event {
+                of_text = Some(fitted);
+            }
+        })
+        .unwrap();
+        let begun = RunFolder::open(&parent.path().join(name)).unwrap().latest_checkpoint().unwrap().found.unwrap().1;
+        let fitted = of_text.unwrap();
+        (fitted.all - fitted.copied, begun.named["text.tokens.weight"] == tokens)
+    };
+    assert_eq!(copied("same", &|_| {}), (0, true));
+    assert_eq!(copied("other", &|json| *json = json.take().map(|json| json + " ")), (1, false));
+}
+
 /// The captions' embeddings are computed once, and found again.
 #[test]
 fn runs_with_a_pretrained_text_encoder_resume_to_the_bit() {
@@ -196,6 +228,50 @@ fn runs_with_a_pretrained_text_encoder_resume_to_the_bit() {
     }
 }
 
+/// Its last layers learn, at a pace of their own, and are part of the model; captions are not kept then.
+#[test]
+fn runs_that_tune_a_text_encoder_resume_to_the_bit() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shenbi-models/tests/fixtures/encoders");
+    let dfgan = "height=16 width=16 batch=8 kimg=0.064 noise=8 hidden=8 sentence=16 pretrain=0.4 sample_seconds=1e9";
+    for (encoder, recipe) in
+        [("bert", with(tiny(), "kimg=0.08")), ("clip", with(Recipe::named("dfgan").unwrap(), dfgan))]
+    {
+        let path = fixtures.join(encoder);
+        let with_encoder = format!("tune_layers=1 tune_rate=0.5 text_encoder={}", path.display());
+        let recipe = with(recipe, &with_encoder);
+        let parent = tempdir().unwrap();
+        let (whole, parts) = (parent.path().join("whole"), parent.path().join("parts"));
+        let outcome = train(&recipe, &whole, None).unwrap();
+        train(&recipe, &parts, Some(2)).unwrap();
+        train(&recipe, &parts, Some(5)).unwrap();
+        train(&recipe, &parts, None).unwrap();
+        assert_eq!(hash(&parts), hash(&whole));
+        assert!(!whole.join("embeddings").exists());
+
+        let pretrained = Pretrained::open(&path, &Device::flex()).unwrap();
+        let found = RunFolder::open(&whole).unwrap().latest_checkpoint().unwrap().found.unwrap().1;
+        let (_, tail) = pretrained.tail(1).unwrap();
+        let moved = weights::collect(&tail, "text.tail").into_iter().all(|(name, old)| found.named[&name] != old);
+        assert!(moved, "{encoder}: every weight of the layer has learnt");
+        // What is saved in full paints as what was trained does.
+        let bytes = outcome.model.to_bytes(false).unwrap();
+        let Model::Painter(trained) = outcome.model else { panic!("of sentences") };
+        let Model::Painter(mut read) = Model::from_bytes(&bytes, &Device::flex()).unwrap() else {
+            panic!("of sentences")
+        };
+        read.attach(Arc::new(pretrained)).unwrap();
+        let paint = |painter: &Painter| {
+            let noise = vec![0.3; painter.config.network.noise()];
+            values(painter.paint(&["a red circle"], noise).unwrap()).data
+        };
+        assert_eq!(paint(&trained), paint(&read), "{encoder}");
+        // More layers than there are, and none to tune.
+        let other = parent.path().join("other");
+        let error = train(&with(recipe.clone(), "tune_layers=3"), &other, None).unwrap_err().to_string();
+        assert!(error.contains("has 2 layers"), "{error}");
+    }
+}
+
 /// The discriminator's backbone is a file of its own, which must be there and be the same.
 #[test]
 fn a_projected_gan_resumes_to_the_bit_with_its_backbone_only() {
@@ -207,12 +283,9 @@ fn a_projected_gan_resumes_to_the_bit_with_its_backbone_only() {
         backbone::hash(file.to_str().unwrap()).unwrap()
     };
     let sha256 = write(1);
-    let settings = format!(
-        "height=16 width=16 batch=8 kimg=0.032 noise=8 hidden=8 sample_seconds=1e9 checkpoint_seconds=1e9 \
-         backbone_side=64 backbone_width=4 backbone={} backbone_sha256={sha256}",
-        file.display()
-    );
-    let recipe = with(Recipe::named("projected").unwrap(), &settings);
+    let on_backbone = format!("backbone_side=64 backbone_width=4 backbone={} backbone_sha256={sha256}", file.display());
+    let settings = "height=16 width=16 batch=8 kimg=0.032 noise=8 hidden=8 sample_seconds=1e9 checkpoint_seconds=1e9";
+    let recipe = with(with(Recipe::named("projected").unwrap(), settings), &on_backbone);
     assert_eq!(Recipe::from_toml(&recipe.to_toml()).unwrap(), recipe);
     let (whole, parts) = (parent.path().join("whole"), parent.path().join("parts"));
     assert_eq!(train(&recipe, &whole, None).unwrap().steps, 4);
@@ -232,6 +305,15 @@ fn a_projected_gan_resumes_to_the_bit_with_its_backbone_only() {
     std::fs::remove_file(&file).unwrap();
     refused(&["eyes.safetensors", "squeezenet1_0"]);
     assert_eq!(write(1), sha256);
+    train(&recipe, &parts, None).unwrap();
+    assert_eq!(hash(&parts), hash(&whole));
+
+    // Sentences too: 2 steps of contrast, 4 of the GAN.
+    let recipe = with(tiny(), &format!("kimg=0.048 {on_backbone}"));
+    let (whole, parts) = (parent.path().join("whole brush"), parent.path().join("parts of a brush"));
+    assert_eq!(train(&recipe, &whole, None).unwrap().steps, 6);
+    assert_eq!(train(&recipe, &parts, Some(1)).unwrap().steps, 1);
+    assert_eq!(train(&recipe, &parts, Some(4)).unwrap().steps, 4);
     train(&recipe, &parts, None).unwrap();
     assert_eq!(hash(&parts), hash(&whole));
 }

@@ -4,6 +4,7 @@ mod commands;
 mod data_source;
 mod device;
 mod failure;
+mod hub;
 mod model;
 mod output;
 mod progress;

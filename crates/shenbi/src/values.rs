@@ -17,6 +17,12 @@ pub fn size(text: &str) -> Result<[usize; 2], String> {
     Ok([height, width])
 }
 
+/// How many layers of a text encoder are tuned: `layers=2`.
+pub fn tuned_layers(text: &str) -> Result<usize, String> {
+    let number = text.strip_prefix("layers=").and_then(|number| number.parse().ok());
+    number.filter(|number| (1..=100).contains(number)).ok_or_else(|| "expected a number of layers, as layers=2".into())
+}
+
 /// The level called `name`.
 pub fn level(name: &str) -> Result<Level, String> {
     let known = LEVELS.iter().find(|(known, _)| *known == name).map(|(_, level)| *level);

@@ -87,3 +87,24 @@ fn cifar_in_its_archive() {
     }
     assert_eq!(loader.skipped().count, 0);
 }
+
+/// The prompts of docs/results/synonyms.csv say in words that no training caption has what a training caption says.
+#[test]
+fn synonyms_are_of_training_captions_and_new_to_them() {
+    let Some(path) = shared("twemoji") else { return };
+    let options = FolderOptions { caption_columns: vec!["text".to_string()], ..twemoji(Some("train")) };
+    let folder = Folder::open(&path, &options).unwrap();
+    let captions: Vec<String> = (0..folder.count()).flat_map(|i| folder.captions(i).to_vec()).collect();
+    let words = |text: &str| -> Vec<String> {
+        text.to_lowercase().split(|c: char| !c.is_alphanumeric()).map(String::from).collect()
+    };
+    let known: std::collections::HashSet<String> = captions.iter().flat_map(|caption| words(caption)).collect();
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/results/synonyms.csv");
+    let column = |name: &str| shenbi_data::text::read(&list, &[name.to_string()]).unwrap().texts;
+    let (wanted, prompts) = (column("caption"), column("prompt"));
+    assert_eq!((wanted.len(), prompts.len()), (50, 50));
+    for (caption, prompt) in wanted.iter().zip(prompts) {
+        assert!(captions.contains(caption), "{caption}");
+        assert!(words(&prompt).iter().any(|word| !word.is_empty() && !known.contains(word)), "{prompt}");
+    }
+}

@@ -1,6 +1,7 @@
 //! From a picture to what a network takes: size, then numbers.
 
 use shenbi_data::{Picture, decode};
+use shenbi_models::backbone::vit::{CLIP_DEVIATIONS, CLIP_MEANS};
 use shenbi_models::backbone::{googlenet, inception, squeezenet};
 
 use super::Kind;
@@ -9,8 +10,7 @@ use crate::{MetricsError, Result};
 
 /// ImageNet's means and deviations, of RGB from 0 to 1.
 const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
-/// CLIP's.
-const CLIP: [[f32; 3]; 2] = [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]];
+const CLIP: [[f32; 3]; 2] = [CLIP_MEANS, CLIP_DEVIATIONS];
 /// Pictures whose longer side is more times the shorter one are refused.
 const NARROWEST: usize = 32;
 

@@ -13,6 +13,7 @@ pub mod squeezenet;
 pub mod stages;
 pub mod transformer;
 pub mod vgg;
+pub mod view;
 pub mod vit;
 
 pub use alexnet::AlexNet;

@@ -25,6 +25,10 @@ use super::transformer::{self, Layer, LayerOptions};
 
 /// Height and width of the pictures.
 pub const SIDE: usize = 224;
+/// Means and deviations of the pictures that CLIP learnt from, of RGB from 0 to 1.
+pub const CLIP_MEANS: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+/// See [`CLIP_MEANS`].
+pub const CLIP_DEVIATIONS: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 /// Numbers in a head.
 pub const HEAD: usize = 64;
 
@@ -177,6 +181,15 @@ impl Vit {
     /// # Errors
     /// As [`Self::from_tensors`].
     pub fn clip(tensors: &Tensors, quick: bool) -> Result<Self, WeightsError> {
+        let patch = Self::size_of(tensors).map_or(1, |(_, _, side)| side.max(1));
+        Self::with_patches(tensors, quick, SIDE / patch)
+    }
+
+    /// The same for pictures of so many patches on a side.
+    ///
+    /// # Errors
+    /// As [`Self::from_tensors`].
+    pub fn with_patches(tensors: &Tensors, quick: bool, patches: usize) -> Result<Self, WeightsError> {
         let names = names(tensors).unwrap_or(&DINOV2);
         let (clip, width, side) = Self::size_of(tensors)
             .filter(|(_, width, side)| *width > 0 && width.is_multiple_of(HEAD) && (1..=SIDE).contains(side))
@@ -193,7 +206,7 @@ impl Vit {
         Ok(Self {
             patch,
             class: tensors.param(class.to_vec(), [width]),
-            positions: positions(tensors, names, width, SIDE / side)?,
+            positions: positions(tensors, names, width, patches)?,
             before: names.before.map(|name| tensors.layer_norm(name, width, epsilon)).transpose()?,
             layers: transformer::layers(tensors, "", &of_layers(names), options)?,
             after: tensors.layer_norm(names.after, width, epsilon)?,
@@ -212,22 +225,47 @@ impl Vit {
         self.project.is_some()
     }
 
-    /// What the network sees.
-    ///
-    /// # Shapes
-    /// x: `[b, 3, 224, 224]`, returns `[b, dim]`, f32.
-    pub fn features(&self, x: Tensor<4>) -> Tensor<2> {
+    /// Height and width of its pictures.
+    pub fn side(&self) -> usize {
+        (self.positions.dims()[0] - 1).isqrt() * self.patch.stride
+    }
+
+    /// Pictures as tokens, the class token first, before the layers: `[b, 1 + patches, n]`.
+    fn tokens(&self, x: Tensor<4>) -> Tensor<3> {
         let [b, _, _, _] = x.dims();
         let [tokens, n] = self.positions.dims();
         let x = ops::to_f32(self.patch.forward(x)).permute([0, 2, 3, 1]).reshape([b, tokens - 1, n]);
         let class = self.class.val().reshape([1, 1, n]).repeat_dim(0, b);
-        let mut x = Tensor::cat(vec![class, x], 1) + self.positions.val().unsqueeze(); // [b, t, n]
-        if let Some(norm) = &self.before {
-            x = norm.forward(x);
+        let x = Tensor::cat(vec![class, x], 1) + self.positions.val().unsqueeze();
+        self.before.as_ref().map_or(x.clone(), |norm| norm.forward(x))
+    }
+
+    /// The patches' tokens after each `parts`th part of the layers, as pictures of patches.
+    ///
+    /// # Shapes
+    /// x: `[b, 3, side, side]`, returns `parts` of `[b, n, side / patch, side / patch]`, f32.
+    pub fn grids(&self, x: Tensor<4>, parts: usize) -> Vec<Tensor<4>> {
+        let (b, all) = (x.dims()[0], self.layers.len());
+        let [tokens, n] = self.positions.dims();
+        let grid = (tokens - 1).isqrt();
+        let mut x = self.tokens(x);
+        let mut seen = Vec::with_capacity(parts);
+        for part in 0..parts {
+            for layer in &self.layers[all * part / parts..all * (part + 1) / parts] {
+                x = layer.forward(x, None);
+            }
+            seen.push(x.clone().narrow(1, 1, tokens - 1).reshape([b, grid, grid, n]).permute([0, 3, 1, 2]));
         }
-        for layer in &self.layers {
-            x = layer.forward(x, None);
-        }
+        seen
+    }
+
+    /// What the network sees.
+    ///
+    /// # Shapes
+    /// x: `[b, 3, side, side]`, returns `[b, dim]`, f32.
+    pub fn features(&self, x: Tensor<4>) -> Tensor<2> {
+        let (b, n) = (x.dims()[0], self.positions.dims()[1]);
+        let x = self.layers.iter().fold(self.tokens(x), |x, layer| layer.forward(x, None));
         let class = self.after.forward(x.narrow(1, 0, 1)).reshape([b, n]);
         match &self.project {
             Some(project) => project.forward(class),

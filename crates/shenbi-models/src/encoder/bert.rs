@@ -9,7 +9,6 @@ use burn::tensor::{Device, Tensor};
 use shenbi_nn::weights::WeightsError;
 use shenbi_nn::{Embedding, LayerNorm};
 
-use super::text::HIDDEN;
 use super::tokenizer::Tokens;
 use crate::backbone::Tensors;
 use crate::backbone::transformer::{Layer, LayerOptions, Names};
@@ -99,11 +98,14 @@ impl Bert {
     /// # Shapes
     /// Returns `[b, t, n]`.
     pub fn forward(&self, tokens: &Tokens, device: &Device) -> Tensor<3> {
-        let (b, t) = (tokens.batch, tokens.length);
-        // Where nothing is padding there is nothing to hide.
-        let padded = tokens.lengths.iter().any(|length| *length < t);
-        let attend = padded.then(|| tokens.where_real(0.0, HIDDEN, device).reshape([b, 1, 1, t]));
-        let x = self.tokens.forward(tokens.to_tensor(device)) + self.positions.val().narrow(0, 0, t).unsqueeze();
-        self.layers.iter().fold(self.norm.forward(x), |x, layer| layer.forward(x, attend.clone()))
+        self.below(tokens, self.layers.len(), device)
+    }
+
+    /// The same after the first layers only.
+    pub fn below(&self, tokens: &Tokens, layers: usize, device: &Device) -> Tensor<3> {
+        let attend = tokens.attend(device);
+        let places = self.positions.val().narrow(0, 0, tokens.length).unsqueeze();
+        let x = self.norm.forward(self.tokens.forward(tokens.to_tensor(device)) + places);
+        self.layers.iter().take(layers).fold(x, |x, layer| layer.forward(x, attend.clone()))
     }
 }

@@ -1,12 +1,14 @@
 //! Both towers of CLIP (Radford et al., 2103.00020) from one folder as Hugging Face has it: pictures and texts become
 //! vectors of one space, and the cosine between them says how well they belong together.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
+use shenbi_nn::ops::normalize;
 use std::path::Path;
 
 use super::folder::{Folder, PretrainedError};
 use super::pretrained::Pretrained;
-use crate::backbone::vit::{HEAD, SIDE};
+use crate::backbone::view::{Colours, resized, rgb};
+use crate::backbone::vit::{CLIP_DEVIATIONS, CLIP_MEANS, HEAD, SIDE};
 use crate::backbone::{Tensors, Vit};
 
 /// Pictures and texts to vectors.
@@ -66,4 +68,14 @@ impl Clip {
         }
         Ok(Self { pictures, texts })
     }
+}
+
+/// How far pictures are from their texts: the mean of 1 - cos(E_I, E_T), which a generator can be steered by. Pictures are
+/// brought to the tower's size by (antialiased) bilinear interpolation; CLIP's own is bicubic.
+///
+/// # Shapes
+/// pictures: `[b, channels, h, w]` in [-1, 1] (see [`rgb`]), texts: their embeddings, `[b, dim]`; returns `[1]`.
+pub fn distance(tower: &Vit, pictures: Tensor<4>, texts: Tensor<2>) -> Tensor<1> {
+    let x = Colours::normal(CLIP_MEANS, CLIP_DEVIATIONS).apply(resized(rgb(pictures), tower.side()));
+    (normalize(tower.features(x)) * normalize(texts)).sum_dim(1).mean().neg().add_scalar(1.0)
 }

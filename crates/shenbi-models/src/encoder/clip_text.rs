@@ -5,11 +5,11 @@
 //! text's embedding is that of its end token, which alone has seen everything, projected to where pictures lie.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
+use shenbi_nn::transformer::causal;
 use shenbi_nn::weights::WeightsError;
 use shenbi_nn::{Embedding, LayerNorm, Linear};
 
-use super::text::HIDDEN;
 use super::tokenizer::Tokens;
 use crate::backbone::Tensors;
 use crate::backbone::transformer::{Layer, LayerOptions, Names};
@@ -139,11 +139,15 @@ impl ClipText {
     /// # Shapes
     /// Returns `[b, t, n]`.
     pub fn forward(&self, tokens: &Tokens, device: &Device) -> Tensor<3> {
-        let t = tokens.length;
-        let later = (0..t * t).map(|i| if i % t > i / t { HIDDEN } else { 0.0 }).collect::<Vec<f32>>();
-        let attend: Tensor<4> = Tensor::from_data(TensorData::new(later, [1, 1, t, t]), device);
-        let x = self.tokens.forward(tokens.to_tensor(device)) + self.positions.val().narrow(0, 0, t).unsqueeze();
-        self.after.forward(self.layers.iter().fold(x, |x, layer| layer.forward(x, Some(attend.clone()))))
+        self.after.forward(self.below(tokens, self.layers.len(), device))
+    }
+
+    /// The same after the first layers only, and before the last norm.
+    pub fn below(&self, tokens: &Tokens, layers: usize, device: &Device) -> Tensor<3> {
+        let attend = causal(tokens.length, device);
+        let places = self.positions.val().narrow(0, 0, tokens.length).unsqueeze();
+        let x = self.tokens.forward(tokens.to_tensor(device)) + places;
+        self.layers.iter().take(layers).fold(x, |x, layer| layer.forward(x, Some(attend.clone())))
     }
 
     /// The embeddings of texts from their hidden states.
@@ -151,19 +155,7 @@ impl ClipText {
     /// # Shapes
     /// hidden: `[b, t, n]`, returns `[b, dim]`.
     pub fn embedding(&self, hidden: Tensor<3>, tokens: &Tokens) -> Tensor<2> {
-        let [b, t, n] = hidden.dims();
-        let rows = tokens.ids.chunks_exact(t.max(1)).zip(&tokens.lengths).enumerate();
-        let ends: Vec<i32> = rows
-            .map(|(row, (ids, length))| {
-                let ids = &ids[..*length];
-                let largest = ids.iter().max();
-                let end = self.end.as_ref().filter(|end| ids.contains(end)).or(largest);
-                let at = ids.iter().position(|id| Some(id) == end).unwrap_or(length - 1);
-                (row * t + at) as i32
-            })
-            .collect();
-        let ends = Tensor::<1, burn::tensor::Int>::from_data(TensorData::new(ends, [b]), &hidden.device());
-        let last = hidden.reshape([b * t, n]).select(0, ends); // [b, n]
+        let last = tokens.pick(hidden, &tokens.ends(self.end)); // [b, n]
         self.project.as_ref().map_or(last.clone(), |project| project.forward(last))
     }
 }

@@ -7,6 +7,7 @@ pub mod clip_text;
 mod folder;
 pub mod pretrained;
 pub mod sentence;
+pub mod tail;
 pub mod text;
 pub mod tokenizer;
 pub mod vocabulary;

@@ -11,6 +11,7 @@
 //! this one opens files: which of them it needs is told by their contents.
 
 use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shenbi_nn::kernels::in_f32;
 use shenbi_nn::ops::normalize;
@@ -21,6 +22,7 @@ use super::bert::{Bert, BertConfig};
 use super::clip_text::{ClipText, ClipTextConfig};
 use super::folder::Folder;
 pub use super::folder::PretrainedError;
+use super::tail::{Tail, TailConfig};
 use super::tokenizer::{TokenizerError, Tokens};
 use super::vocabulary::{Plain, Vocabulary};
 use crate::backbone::Tensors;
@@ -33,7 +35,8 @@ const TOKENS: usize = 2048;
 const LARGEST: u64 = 1 << 24;
 
 /// How tokens become a sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Pooling {
     /// The mean over tokens.
     Mean,
@@ -50,7 +53,7 @@ enum Network {
     Clip(ClipText),
 }
 
-/// A text encoder that others trained. It is never trained here.
+/// A text encoder that others trained. It is never trained here, but for copies of its last layers ([`Pretrained::tail`]).
 #[derive(Clone, Debug)]
 pub struct Pretrained {
     /// Its tokenizer.
@@ -111,16 +114,51 @@ impl Pretrained {
         }
     }
 
+    /// A copy of the last layers and what follows them, to be trained on, and its shapes.
+    ///
+    /// # Errors
+    /// It has fewer layers.
+    pub fn tail(&self, layers: usize) -> Result<(TailConfig, Tail), String> {
+        let (all, after, project, end) = match &self.network {
+            Network::Bert(bert) => (&bert.layers, None, None, None),
+            Network::Clip(clip) => (&clip.layers, Some(clip.after.clone()), clip.project.clone(), clip.end),
+        };
+        let last = all.len().checked_sub(layers).and_then(|first| all.get(first..)).filter(|last| !last.is_empty());
+        let Some(([first, ..], last)) = last.map(|last| (last, last)) else {
+            return Err(format!("the text encoder has {} layers: tune 1 to {} of them", all.len(), all.len()));
+        };
+        let config = TailConfig {
+            layers,
+            width: first.norm1.weight.dims()[0],
+            heads: first.heads,
+            inner: first.up.weight.dims()[0],
+            epsilon: first.norm1.epsilon,
+            quick: first.quick,
+            post: first.post,
+            pooling: self.pooling,
+            end,
+            projected: project.as_ref().map(|project| project.weight.dims()[0]),
+            normalized: self.normalized,
+        };
+        let (pooling, normalized) = (self.pooling, self.normalized);
+        Ok((config, Tail { layers: last.to_vec(), after, project, pooling, end, normalized }))
+    }
+
+    /// The hidden states that a [`Tail`] of so many layers begins with, `[b, t, n]`: f32 whatever precision is in force.
+    pub fn below(&self, tokens: &Tokens, layers: usize) -> Tensor<3> {
+        in_f32(|| match &self.network {
+            Network::Bert(bert) => bert.below(tokens, bert.layers.len().saturating_sub(layers), &self.device),
+            Network::Clip(clip) => clip.below(tokens, clip.layers.len().saturating_sub(layers), &self.device),
+        })
+    }
+
     /// The embeddings of texts, `[b, dim]`.
     pub fn embed(&self, tokens: &Tokens) -> Tensor<2> {
         let hidden = self.hidden(tokens);
         let pooled = match (&self.network, self.pooling) {
             (Network::Clip(clip), _) => clip.embedding(hidden, tokens),
             (_, Pooling::Mean) => tokens.mean(hidden),
-            (_, Pooling::First | Pooling::End) => {
-                let [b, _, n] = hidden.dims();
-                hidden.narrow(1, 0, 1).reshape([b, n])
-            }
+            (_, Pooling::First | Pooling::End) => tokens.pick(hidden, &vec![0; tokens.batch]),
         };
         if self.normalized { normalize(pooled) } else { pooled }
     }

@@ -23,7 +23,7 @@
 use std::f64::consts::FRAC_1_SQRT_2;
 
 use burn::module::Module;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use shenbi_nn::ops::{self, Filter, Stride};
 use shenbi_nn::pool::mean_of_pixels;
@@ -32,8 +32,8 @@ use shenbi_nn::weights::values;
 use shenbi_nn::{Conv2d, Init, Linear};
 
 use super::Answer;
-use crate::backbone::interpolation;
 use crate::backbone::stages::Backbone;
+use crate::backbone::view::{resized, rgb};
 
 const SLOPE: f64 = 0.2;
 /// Smooth random pictures on which the mixings are scaled, and their cells on a side.
@@ -75,12 +75,17 @@ impl Head {
         Self { downs, last, project }
     }
 
-    /// `[b, c, h, w]` to `[b, logits]`.
-    fn forward(&self, y: Tensor<4>, class: Option<Tensor<2>>) -> Tensor<2> {
+    /// `[b, c, h, w]` to logits, `[b, n]`, and the means of the last features, `[b, 8 width]`.
+    fn look(&self, y: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
         let y = self.downs.iter().fold(y, |y, down| down.forward_leaky(y, SLOPE));
-        let logits = ops::to_f32(self.last.forward_leaky(y.clone(), 1.0)).flatten::<2>(1, 3); // [b, n]
+        (ops::to_f32(self.last.forward_leaky(y.clone(), 1.0)).flatten::<2>(1, 3), mean_of_pixels(y))
+    }
+
+    /// The logits by class.
+    fn forward(&self, y: Tensor<4>, class: Option<Tensor<2>>) -> Tensor<2> {
+        let (logits, means) = self.look(y);
         match (&self.project, class) {
-            (Some(project), Some(class)) => logits + (project.forward(class) * mean_of_pixels(y)).sum_dim(1),
+            (Some(project), Some(class)) => logits + (project.forward(class) * means).sum_dim(1),
             _ => logits,
         }
     }
@@ -172,6 +177,18 @@ impl Discriminator {
         Answer { logit, features, classes: None }
     }
 
+    /// What the heads say of a picture without its class, and what they saw: logits `[b, n]`, and the means of their last
+    /// features, `[b, `[`Self::seen`]`]`.
+    pub fn look(&self, x: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
+        let (logits, means) = self.heads.iter().zip(self.mixed(x)).map(|(head, y)| head.look(y)).unzip();
+        (Tensor::cat(logits, 1), Tensor::cat(means, 1))
+    }
+
+    /// Numbers that the heads see of a picture, all together.
+    pub fn seen(&self) -> usize {
+        self.heads.iter().map(|head| head.last.layer.weight.dims()[1]).sum()
+    }
+
     /// One step of power iteration.
     #[must_use]
     pub fn refreshed(self) -> Self {
@@ -192,32 +209,4 @@ fn times(x: Tensor<4>, factor: f64) -> Tensor<4> {
 
 fn root_mean_square(x: Tensor<4>) -> f32 {
     values(ops::to_f32(x).powi_scalar(2).mean().sqrt()).data.first().copied().unwrap_or(1.0)
-}
-
-/// Pictures as the backbone sees them: grey as RGB, RGBA on black and on white by turns.
-fn rgb(x: Tensor<4>) -> Tensor<4> {
-    let [b, c, _, _] = x.dims();
-    match c {
-        1 => x.repeat_dim(1, 3),
-        4 => {
-            let behind: Vec<f32> = (0..b).map(|i| if i % 2 == 0 { -1.0 } else { 1.0 }).collect();
-            let device = x.device().without_autodiff();
-            let behind = Tensor::<4>::from_data(TensorData::new(behind, [b, 1, 1, 1]), &device);
-            let alpha = x.clone().narrow(1, 3, 1).add_scalar(1.0).mul_scalar(0.5); // [b, 1, h, w]
-            (x.narrow(1, 0, 3) - behind.clone()) * alpha + behind
-        }
-        _ => x,
-    }
-}
-
-/// `[b, c, h, w]` to `[b, c, side, side]`, bilinear.
-fn resized(x: Tensor<4>, side: usize) -> Tensor<4> {
-    let [_, _, h, w] = x.dims();
-    if [h, w] == [side; 2] {
-        return x;
-    }
-    let device = x.device().without_autodiff();
-    let matrix = |from| Tensor::<2>::from_data(TensorData::new(interpolation(from, side), [side, from]), &device);
-    let wide = ops::linear(x, matrix(w), None); // [b, c, h, side]
-    ops::linear(wide.swap_dims(2, 3), matrix(h), None).swap_dims(2, 3)
 }

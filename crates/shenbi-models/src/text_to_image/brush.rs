@@ -8,10 +8,16 @@
 //!   compared with sentence embeddings (contrastive head, 2101.04702).
 //! - It is trained with the relativistic pairing loss and R1 + R2 (R3GAN, 2501.05441), a matching-aware term on
 //!   mismatched captions (1605.05396) and symmetric InfoNCE (CLIP, 2103.00020): see `shenbi-train`.
+//! - Where there is a network that others trained, the discriminator can look through it in place of its own convolutions
+//!   (Projected GAN, 2111.01007; [`projected`]): what the heads saw last are the features that sentences meet, and each
+//!   head's logit counts.
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
+
+use crate::backbone::stages::Backbone;
+use crate::image::projected::{self, ProjectedConfig};
 use shenbi_nn::{BatchStats, ConditionalBatchNorm, Conv2d, ConvTranspose2d, Init, Linear, NormMode, ops};
 
 const SLOPE: f64 = 0.2;
@@ -175,23 +181,42 @@ impl Generator {
     }
 }
 
-/// What the discriminator says of a picture under a sentence.
-pub struct Judgement {
-    /// Realness, `[b]`; only differences matter under the relativistic loss.
-    pub logit: Tensor<1>,
-    /// Unit vectors to compare with unit sentence embeddings, `[b, sentence]`.
-    pub embedding: Tensor<2>,
+/// What the discriminator saw in pictures, before it hears a sentence.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// `[b, features]`
+    pub features: Tensor<2>,
+    /// On a backbone: the logit of each head, `[b, heads]`.
+    pub logits: Option<Tensor<2>>,
+}
+
+impl Seen {
+    /// Of so many pictures from one on.
+    #[must_use]
+    pub fn narrow(&self, start: usize, n: usize) -> Self {
+        let part = |x: &Tensor<2>| x.clone().narrow(0, start, n);
+        Self { features: part(&self.features), logits: self.logits.as_ref().map(part) }
+    }
+
+    /// Of chosen pictures, `[m]`.
+    #[must_use]
+    pub fn select(&self, pictures: &Tensor<1, Int>) -> Self {
+        let part = |x: &Tensor<2>| x.clone().select(0, pictures.clone());
+        Self { features: part(&self.features), logits: self.logits.as_ref().map(part) }
+    }
 }
 
 /// Picture and sentence to realness and embedding.
 #[derive(Module, Debug)]
 pub struct Discriminator {
-    /// 4x4, stride 2.
+    /// 4x4, stride 2; none on a backbone.
     pub downs: Vec<Conv2d>,
-    /// The smallest grid to features.
+    /// Heads on a backbone, if there is one.
+    pub projected: Option<projected::Discriminator>,
+    /// The smallest grid, or what the heads saw, to features.
     pub features: Linear,
-    /// Features to the unconditional logit.
-    pub real: Linear,
+    /// Features to the unconditional logit; on a backbone the heads have their own.
+    pub real: Option<Linear>,
     /// Sentence to the direction that features are projected on.
     pub project: Linear,
     /// Features to the contrastive embedding.
@@ -210,12 +235,41 @@ impl Discriminator {
         let downs = (1..=stages).map(|level| Conv2d::new(width(level - 1), width(level), 4, 2, 1, 1.0, init)).collect();
         Ok(Self {
             downs,
+            projected: None,
             features: Linear::new(width(stages) * h * w, config.features, 1.0, init),
-            real: Linear::new(config.features, 1, 0.5, init),
+            real: Some(Linear::new(config.features, 1, 0.5, init)),
             project: Linear::without_bias(config.sentence, config.features, 0.5, init),
             embed: Linear::without_bias(config.features, config.sentence, 0.7, init),
             log_scale: init.constant([1], 10f32.ln()),
         })
+    }
+
+    /// One that looks through a backbone. heads: without classes.
+    ///
+    /// # Errors
+    /// As [`projected::Discriminator::new`].
+    pub fn on_backbone(
+        config: &BrushConfig,
+        heads: &ProjectedConfig,
+        backbone: Backbone,
+        init: &mut Init,
+    ) -> Result<Self, SizeError> {
+        let heads = projected::Discriminator::new(heads, backbone, init).map_err(SizeError)?;
+        Ok(Self {
+            downs: Vec::new(),
+            features: Linear::new(heads.seen(), config.features, 1.0, init),
+            projected: Some(heads),
+            real: None,
+            project: Linear::without_bias(config.sentence, config.features, 0.5, init),
+            embed: Linear::without_bias(config.features, config.sentence, 0.7, init),
+            log_scale: init.constant([1], 10f32.ln()),
+        })
+    }
+
+    /// One step of power iteration of the heads on a backbone: before each training step.
+    #[must_use]
+    pub fn refreshed(self) -> Self {
+        Self { projected: self.projected.map(projected::Discriminator::refreshed), ..self }
     }
 
     /// The contrastive head's inverse temperature, `[1]`.
@@ -235,37 +289,44 @@ impl Discriminator {
         self
     }
 
-    /// Picture to features. x: `[b, channels, h, w]`, returns `[b, features]`.
-    pub fn trunk(&self, x: Tensor<4>) -> Tensor<2> {
-        let mut x = x;
-        for down in &self.downs {
-            x = down.forward_leaky(x, SLOPE);
-        }
-        ops::leaky_relu(self.features.forward(x.flatten(1, 3)), SLOPE)
+    /// What is to be seen in a picture. x: `[b, channels, h, w]`.
+    pub fn trunk(&self, x: Tensor<4>) -> Seen {
+        let (flat, logits) = match &self.projected {
+            None => (self.downs.iter().fold(x, |x, down| down.forward_leaky(x, SLOPE)).flatten(1, 3), None),
+            Some(heads) => {
+                let (logits, means) = heads.look(x);
+                // Spectral norm makes them small: back to the size of one.
+                let numbers = means.dims()[1] as f64;
+                (ops::normalize(means).mul_scalar(numbers.sqrt()), Some(logits))
+            }
+        };
+        Seen { features: ops::leaky_relu(self.features.forward(flat), SLOPE), logits }
     }
 
-    /// Features and sentence to the logit. features: `[b, features]`, sentence: `[b, sentence]`, returns `[b]`.
-    pub fn logit(&self, features: Tensor<2>, sentence: Tensor<2>) -> Tensor<1> {
-        let [b, n] = features.dims();
+    /// Realness under a sentence; only differences matter under the relativistic loss. sentence: `[b, sentence]`, returns
+    /// `[b, 1]`; on a backbone `[b, heads]`.
+    pub fn logit(&self, seen: &Seen, sentence: Tensor<2>) -> Tensor<2> {
+        let n = seen.features.dims()[1] as f64;
         let direction = self.project.forward(ops::normalize(sentence));
-        let matched = (features.clone() * direction).sum_dim(1).mul_scalar((n as f64).powf(-0.5)); // [b, 1]
-        (self.real.forward(features) + matched).reshape([b])
+        let matched = (seen.features.clone() * direction).sum_dim(1).mul_scalar(n.powf(-0.5)); // [b, 1]
+        match (&seen.logits, &self.real) {
+            (Some(logits), _) => logits.clone() + matched,
+            (None, Some(real)) => real.forward(seen.features.clone()) + matched,
+            (None, None) => matched,
+        }
     }
 
-    /// Features to the unit embedding of the contrastive head, `[b, sentence]`.
-    pub fn embedding(&self, features: Tensor<2>) -> Tensor<2> {
-        ops::normalize(self.embed.forward(features))
-    }
-
-    /// # Shapes
-    /// x: `[b, channels, h, w]`, sentence: `[b, sentence]`.
-    pub fn forward(&self, x: Tensor<4>, sentence: Tensor<2>) -> Judgement {
-        let features = self.trunk(x);
-        Judgement { logit: self.logit(features.clone(), sentence), embedding: self.embedding(features) }
+    /// The unit embedding of the contrastive head, to compare with unit sentences, `[b, sentence]`.
+    pub fn embedding(&self, seen: &Seen) -> Tensor<2> {
+        ops::normalize(self.embed.forward(seen.features.clone()))
     }
 
     /// The logit and its derivative along `dx`: `[b]` each.
+    ///
+    /// # Panics
+    /// It looks through a backbone, whose features do not learn: no penalty is needed there.
     pub fn forward_tangent(&self, x: Tensor<4>, dx: Tensor<4>, sentence: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
+        let Some(real) = &self.real else { panic!("a discriminator on a backbone has no tangent pass") };
         let (mut x, mut dx) = (x, dx);
         for down in &self.downs {
             (x, dx) = down.forward_tangent(x, dx, SLOPE);
@@ -275,7 +336,7 @@ impl Discriminator {
         let dx = ops::leaky_relu_tangent(x.clone(), dx, SLOPE);
         let [b, n] = x.dims();
         let direction = self.project.forward(ops::normalize(sentence)).mul_scalar((n as f64).powf(-0.5));
-        let (real, dreal) = self.real.forward_tangent(x.clone(), dx.clone());
+        let (real, dreal) = real.forward_tangent(x.clone(), dx.clone());
         let logit = real + (x * direction.clone()).sum_dim(1);
         let dlogit = dreal + (dx * direction).sum_dim(1);
         (logit.reshape([b]), dlogit.reshape([b]))

@@ -12,7 +12,8 @@ use shenbi_nn::{Init, file};
 
 use super::network::{PainterGenerator, PainterNetwork};
 use crate::encoder::pretrained::Pretrained;
-use crate::encoder::sentence::{Projection, Reader, SentenceEncoder};
+use crate::encoder::sentence::{Projection, Reader, SentenceEncoder, Tuned};
+use crate::encoder::tail::{Tail, TailConfig};
 use crate::encoder::text::{TextConfig, TextEncoder};
 use crate::encoder::tokenizer::{Tokenizer, TokenizerError};
 use crate::model::FORMAT;
@@ -31,7 +32,7 @@ pub struct PainterConfig {
 }
 
 /// Which text encoder reads the prompts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PretrainedConfig {
     /// Where it was when the model was trained.
     pub path: String,
@@ -39,6 +40,9 @@ pub struct PretrainedConfig {
     pub fingerprint: String,
     /// Numbers in an embedding.
     pub dim: usize,
+    /// Its last layers, if they were trained on: this file has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<TailConfig>,
 }
 
 /// Why a model file cannot be used.
@@ -149,12 +153,18 @@ impl Painter {
         if config.pretrained.as_ref().is_some_and(|encoder| encoder.dim == 0) {
             return Err(PainterError::Metadata("its text encoder has embeddings of no numbers: damaged".into()));
         }
+        let tuned = config.pretrained.as_ref().and_then(|encoder| encoder.tuned.clone());
+        if let Some(tuned) = &tuned {
+            tuned.check().map_err(PainterError::Metadata)?;
+        }
         // Before anything is allocated: a damaged config may ask for far more than the file holds.
         let generator = config.network.parameters().map_err(PainterError::Size)?;
         let (dim, sentence) = (config.pretrained.as_ref().map_or(0, |encoder| encoder.dim), config.text.sentence);
         let text = match &tokenizer {
             Some(tokenizer) => config.text.parameters(tokenizer.vocabulary()),
-            None => Projection::parameters(dim, sentence),
+            None => {
+                Projection::parameters(dim, sentence).saturating_add(tuned.as_ref().map_or(0, TailConfig::parameters))
+            }
         };
         let held: usize = named.iter().filter(|(name, _)| !name.starts_with("adam")).map(|(_, v)| v.data.len()).sum();
         if generator.saturating_add(text) > held {
@@ -169,7 +179,16 @@ impl Painter {
                 let text = TextEncoder::new(&config.text, tokenizer.vocabulary(), &mut init);
                 (SentenceEncoder::Own(text), Reader::Own(tokenizer))
             }
-            None => (SentenceEncoder::Pretrained(Projection::new(dim, sentence, &mut init)), Reader::Absent),
+            None => {
+                let projection = Projection::new(dim, sentence, &mut init);
+                let text = match &tuned {
+                    None => SentenceEncoder::Pretrained(projection),
+                    Some(tuned) => {
+                        SentenceEncoder::Tuned(Tuned { tail: Tail::new(tuned, &mut init), above: projection })
+                    }
+                };
+                (text, Reader::Absent)
+            }
         };
         let text = weights::apply(text, named, "text")?;
         Ok(Self { config, reader, text, generator })
@@ -214,6 +233,7 @@ impl Painter {
             (Reader::Pretrained(encoder), SentenceEncoder::Pretrained(projection)) => {
                 projection.forward(encoder.encode(prompts, &mut |_| {})?, prompts.len(), &device)
             }
+            (Reader::Pretrained(encoder), SentenceEncoder::Tuned(tuned)) => tuned.forward(encoder, prompts, &device)?,
             _ => {
                 let path = self.config.pretrained.as_ref().map_or("", |config| config.path.as_str());
                 return Err(PainterError::Encoder(format!("the model's text encoder is missing: it was at {path}")));

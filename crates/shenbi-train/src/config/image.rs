@@ -7,7 +7,7 @@ use shenbi_models::image::projected::ProjectedConfig;
 use shenbi_models::image::r3gan::R3ganConfig;
 use shenbi_models::image::{Head, NetworkConfig, dcgan, resnet};
 
-use super::{ConfigError, RunSettings, check_ranges, one_of};
+use super::{BackboneSettings, ConfigError, RunSettings, check_ranges, one_of};
 use crate::augment::Policy;
 use crate::losses::Adversarial;
 
@@ -121,15 +121,9 @@ pub struct ImageRecipe {
     pub weight_decay: f64,
     /// Steps of D for each of G.
     pub discriminator_steps: u64,
-    /// The file of a network that others trained (torchvision's SqueezeNet, VGG16 or ResNet): D looks through it and learns
-    /// small heads only, whatever the network's own D (Projected GAN, 2111.01007); empty for none.
-    pub backbone: String,
-    /// SHA-256 of that file, written when the run begins and checked when it goes on.
-    pub backbone_sha256: String,
-    /// Height and width, about, of the pictures that it sees.
-    pub backbone_side: usize,
-    /// Channels of its finest mixed features; the three coarser ones have 2, 4 and 8 times as many.
-    pub backbone_width: usize,
+    /// The network that D looks through, if it is to.
+    #[serde(flatten)]
+    pub backbone: BackboneSettings,
     /// Layers that stay as they are, by how their names begin: `discriminator.downs.0` (FreezeD, 2002.10964).
     pub freeze: Vec<String>,
     /// Shares of the step size for layers that learn at another pace, by how their names begin, as in
@@ -181,10 +175,7 @@ impl Default for ImageRecipe {
             max_rms: 0.0,
             weight_decay: 0.0,
             discriminator_steps: 1,
-            backbone: String::new(),
-            backbone_sha256: String::new(),
-            backbone_side: 96,
-            backbone_width: 32,
+            backbone: BackboneSettings::default(),
             freeze: Vec::new(),
             rates: BTreeMap::new(),
         }
@@ -336,7 +327,7 @@ impl ImageRecipe {
     /// # Errors
     /// There should be one and is none, or another setting asks what it cannot do; the text names it and the remedy.
     pub fn projected(&self, classes: usize) -> Result<Option<ProjectedConfig>, String> {
-        if self.backbone.is_empty() {
+        if !self.backbone.is_set() {
             if self.run.recipe == "projected" {
                 return Err(
                     "recipe projected: D looks through a network that others trained; name the file of its weights \
@@ -360,7 +351,7 @@ impl ImageRecipe {
             );
         }
         let classes = if self.head == Head::None { 0 } else { classes };
-        Ok(Some(ProjectedConfig { classes, width: self.backbone_width, side: self.backbone_side }))
+        Ok(Some(self.backbone.projected(classes)))
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
@@ -391,10 +382,9 @@ impl ImageRecipe {
             ("last_beta2", self.last_beta2, 0.0, 0.999_999),
             ("max_rms", self.max_rms, 0.0, 1e6),
             ("weight_decay", self.weight_decay, 0.0, 1.0),
-            ("backbone_side", self.backbone_side as f64, 32.0, 512.0),
-            ("backbone_width", self.backbone_width as f64, 1.0, 256.0),
             ("discriminator_steps", self.discriminator_steps as f64, 1.0, 100.0),
         ])?;
+        self.backbone.check()?;
         for (layer, rate) in &self.rates {
             check_ranges(&[(format!("rates: {layer}").as_str(), *rate, 0.0, 1e3)])?;
         }

@@ -1,5 +1,6 @@
 //! What decides a run: one typed set of settings a recipe, written into the run folder as `config.toml`.
 
+mod backbone;
 mod brush;
 mod dfgan;
 mod image;
@@ -7,6 +8,7 @@ mod run;
 mod sentences;
 mod text;
 
+pub use backbone::BackboneSettings;
 pub use brush::{BrushRecipe, SIZES};
 pub use dfgan::DfganRecipe;
 pub(crate) use image::is_part;
@@ -100,10 +102,19 @@ impl Recipe {
         }
     }
 
+    /// The network that D looks through, in recipes that take one.
+    pub fn backbone_mut(&mut self) -> Option<&mut BackboneSettings> {
+        match self {
+            Self::Brush(recipe) => Some(&mut recipe.backbone),
+            Self::Image(recipe) => Some(&mut recipe.backbone),
+            Self::Dfgan(_) | Self::Text(_) => None,
+        }
+    }
+
     /// The game between D and G.
     pub fn loss(&self) -> Adversarial {
         match self {
-            Self::Brush(_) => Adversarial::Relativistic,
+            Self::Brush(recipe) => recipe.loss(),
             Self::Dfgan(_) => Adversarial::Hinge,
             Self::Image(recipe) => recipe.loss,
             Self::Text(_) => Adversarial::NonSaturating,
@@ -115,8 +126,11 @@ impl Recipe {
     pub fn calm(&mut self) -> String {
         match self {
             Self::Brush(recipe) => {
-                (recipe.gamma, recipe.last_gamma) = (recipe.gamma * 4.0, recipe.last_gamma * 4.0);
                 recipe.learning_rate /= 2.0;
+                if recipe.backbone.is_set() {
+                    return format!("learning_rate is {} now", recipe.learning_rate);
+                }
+                (recipe.gamma, recipe.last_gamma) = (recipe.gamma * 4.0, recipe.last_gamma * 4.0);
                 format!("gamma is {} now, learning_rate {}", recipe.gamma, recipe.learning_rate)
             }
             Self::Dfgan(recipe) => {
@@ -135,7 +149,7 @@ impl Recipe {
                 recipe.generator_rate /= 2.0;
                 recipe.discriminator_rate /= 2.0;
                 let rates = format!("rates are {} and {}", recipe.generator_rate, recipe.discriminator_rate);
-                if !recipe.backbone.is_empty() {
+                if recipe.backbone.is_set() {
                     return rates;
                 }
                 let penalties = [

@@ -14,8 +14,13 @@ pub struct SentenceSettings {
     /// Folders only: caption of a class folder.
     pub template: String,
     /// A text encoder that others trained, as a folder of Hugging Face's; empty to learn one with the pictures. It stays
-    /// as it is; what is learnt is how its embeddings become sentences.
+    /// as it is (but see tune_layers); what is learnt is how its embeddings become sentences.
     pub text_encoder: String,
+    /// Layers of that encoder, its last ones, that learn with the pictures; 0 for none. Captions are then read anew in
+    /// each step.
+    pub tune_layers: usize,
+    /// Their step size, as a share of the sentences' own.
+    pub tune_rate: f64,
     /// Share of the run spent on teaching the sentence encoder by contrast before the GAN.
     pub pretrain: f64,
     /// Numbers in a sentence embedding.
@@ -38,6 +43,8 @@ impl Default for SentenceSettings {
             caption_columns: Vec::new(),
             template: "a photo of a {class}".into(),
             text_encoder: String::new(),
+            tune_layers: 0,
+            tune_rate: 0.02,
             pretrain: 0.12,
             sentence: 128,
             text_width: 128,
@@ -63,6 +70,10 @@ impl SentenceSettings {
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        check_ranges(&[("pretrain", self.pretrain, 0.0, 0.9)])
+        check_ranges(&[
+            ("pretrain", self.pretrain, 0.0, 0.9),
+            ("tune_layers", self.tune_layers as f64, 0.0, 100.0),
+            ("tune_rate", self.tune_rate, 0.0, 10.0),
+        ])
     }
 }

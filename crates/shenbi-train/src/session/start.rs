@@ -14,6 +14,7 @@ use crate::checkpoint::{Checkpoint, TrainState};
 use crate::config::{Recipe, SentenceSettings};
 use crate::dfgan::DfganTrainer;
 use crate::embeddings::{Captions, Embeddings};
+use crate::guidance::Guidance;
 use crate::image::ImageTrainer;
 use crate::run_folder::RunFolder;
 use crate::trainer::{Devices, Steps, Trainer};
@@ -80,7 +81,7 @@ fn captions(
         let encoder = Pretrained::open(Path::new(&text.text_encoder), &Device::flex());
         let encoder = encoder.map_err(|error| TrainError::Setting(error.to_string()))?;
         let mut embeddings = Embeddings::new(encoder, &text.text_encoder);
-        if let Some(folder) = folder {
+        if let Some(folder) = folder.filter(|_| text.tune_layers == 0) {
             embeddings.read(source, &folder.join(EMBEDDINGS))?;
         }
         return Ok(Captions::Pretrained(embeddings));
@@ -110,7 +111,9 @@ pub fn untrained(
         Recipe::Brush(recipe) => {
             let captions = captions(&recipe.sentences, source, tokenizer_json, folder)?;
             let trainer = BrushTrainer::new(recipe, source.channels(), captions, devices);
-            Box::new(trainer.map_err(TrainError::Setting)?)
+            let folder = folder.map(|folder| folder.join(EMBEDDINGS));
+            let guidance = Guidance::open(recipe, source, folder.as_deref(), &devices.plain().discriminator)?;
+            Box::new(trainer.map_err(TrainError::Setting)?.guided(guidance))
         }
         Recipe::Dfgan(recipe) => {
             let captions = captions(&recipe.sentences, source, tokenizer_json, folder)?;

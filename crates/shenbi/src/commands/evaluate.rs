@@ -8,6 +8,7 @@ mod pairs;
 mod picture_scores;
 mod pictures;
 mod plot;
+mod prompts;
 mod reference;
 mod sentences;
 pub mod sets;
@@ -34,6 +35,7 @@ Examples:
   shenbi evaluate                                        the built-in model, on the built-in scenes
   shenbi evaluate --model runs/00001-brush-scenes --level one
   shenbi evaluate --model runs/00002-brush-emoji --data emoji --caption-column text --encoder emoji-encoder.safetensors
+  shenbi evaluate --model runs/00002-brush-emoji --data emoji --encoder emoji-encoder.safetensors --prompts synonyms.csv
   shenbi evaluate --model runs/00003-r3gan-cifar10 --data cifar10.zip --features squeezenet1_0.safetensors
   shenbi evaluate --images painted --data photos --features squeezenet1_0.safetensors -n 5000 --json
   shenbi evaluate --data photos --features squeezenet1_0.safetensors --save-reference photos-64.safetensors
@@ -84,6 +86,9 @@ pub struct Args {
     /// Folders: where the encoder is, or is put once trained
     #[arg(long, value_name = "FILE", default_value = "encoder.safetensors")]
     encoder: PathBuf,
+    /// Folders: a .csv with columns caption and prompt: paint the prompts, and see whether their captions are found
+    #[arg(long, value_name = "FILE.csv")]
+    prompts: Option<PathBuf>,
     /// Folders: steps to train the encoder, if there is none yet
     #[arg(long, value_name = "STEPS", default_value_t = 1200)]
     encoder_steps: u64,
@@ -203,7 +208,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
                      looks at them",
                 ));
             }
-            Model::Painter(painter) => sentences::rows(&args, &painter, &device)?,
+            Model::Painter(painter) => match &args.prompts {
+                Some(path) => prompts::rows(&args, path, &painter, &device)?,
+                None => sentences::rows(&args, &painter, &device)?,
+            },
             Model::Text(model) => text::rows(&args, name, model)?,
         },
     };

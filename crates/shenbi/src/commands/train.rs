@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
-use shenbi_nn::weights::Named;
 use shenbi_train::atomic::write_atomic;
 use shenbi_train::checkpoint::Checkpoint;
 use shenbi_train::config::Recipe;
@@ -164,7 +163,7 @@ fn resumed(args: &Args, run: &Path) -> Result<(Recipe, Option<RunFolder>), Failu
 }
 
 /// The networks of another run.
-fn init_from(run: &Path, recipe: &Recipe) -> Result<(PathBuf, Named), Failure> {
+fn init_from(run: &Path, recipe: &Recipe) -> Result<(PathBuf, Checkpoint), Failure> {
     let folder = RunFolder::open(run)?;
     let other = Recipe::from_toml(&folder.config_toml()?)
         .map_err(|error| Failure::Failed(format!("--init-from {}: {error}", run.display())))?;
@@ -180,7 +179,7 @@ fn init_from(run: &Path, recipe: &Recipe) -> Result<(PathBuf, Named), Failure> {
         return Err(Failure::usage(format!("--init-from {run}: its networks are {theirs}, this recipe's {ours}")));
     }
     match folder.latest_checkpoint()?.found {
-        Some((path, checkpoint)) => Ok((path, checkpoint.named)),
+        Some(found) => Ok(found),
         None => Err(Failure::Failed(format!("--init-from {}: it has no checkpoint yet", run.display()))),
     }
 }

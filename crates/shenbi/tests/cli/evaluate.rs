@@ -346,3 +346,31 @@ fn what_cannot_be_compared_is_refused() {
     let words = ["no known network", "squeezenet1_0"];
     bad(&format!("--images data --data data --features {other}"), 1, &words);
 }
+
+#[test]
+fn prompts_in_other_words_are_to_find_the_captions_they_stand_for() {
+    let parent = TempDir::new().unwrap();
+    let folder = parent.path();
+    run(folder, "data scenes --out drawn -n 8 --level one --size 64").good();
+    fs::write(folder.join("p.csv"), "caption,prompt\na red circle,a scarlet disc\na blue star,an azure pentagram\n")
+        .unwrap();
+    let given = "evaluate --data drawn --encoder e.safetensors --encoder-steps 2";
+    let json = run(folder, &format!("{given} --prompts p.csv -n 7 --sheet s.png --json")).good().json();
+    let rows = json["rows"].as_array().unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row["what"].as_str().unwrap()).collect();
+    assert_eq!(names, ["painted from prompts", "painted from captions"]);
+    for (row, what) in rows.iter().zip(["prompts", "captions"]) {
+        let score = &row["r_precision"];
+        assert_eq!((&score["n"], &score["pool"]), (&6.into(), &2.into()), "each pair three times: {score}");
+        assert!(score["protocol"].as_str().unwrap().ends_with(&format!("/{what}-of=p.csv")), "{score}");
+    }
+    assert!(folder.join("s.png").exists());
+    let bad = |text: &str, words: &[&str]| {
+        fs::write(folder.join("p.csv"), text).unwrap();
+        run(folder, &format!("{given} --prompts p.csv")).bad(1, words);
+    };
+    bad("caption,words\na,b\n", &["p.csv", "prompt", "words"]);
+    bad("caption,prompt\na red circle,\nb,c\n", &["p.csv", "1 rows have no prompt"]);
+    bad("", &["p.csv"]);
+    run(folder, &format!("{given} --prompts nowhere.csv")).bad(1, &["nowhere.csv"]);
+}

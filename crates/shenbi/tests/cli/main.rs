@@ -6,6 +6,7 @@ mod data;
 mod evaluate;
 mod explore;
 mod generate;
+mod hub;
 mod image;
 mod interrupt;
 mod machine;

@@ -142,4 +142,22 @@ fn a_pretrained_text_encoder_reads_captions_and_prompts() {
     paint("--text-encoder others").bad(1, &["not the text encoder", "fingerprint"]);
     run_with(folder, "generate --text-encoder others", &["a red star"]).bad(2, &["of its own"]);
     run(folder, &format!("train {TINY} --kimg 0.2 --text-encoder nowhere")).bad(2, &["--text-encoder nowhere"]);
+
+    // Its last layer may learn too, and is in the model then.
+    let tuned = |args: &str| run(folder, &format!("train {TINY} --kimg 0.1 --text-encoder others {args}"));
+    tuned("--tune-text layers=1 --out tuned").good();
+    run_with(folder, "generate --model tuned --out t.png", &["a red star"]).good();
+    run(folder, "train --resume tuned --kimg 0.12").good();
+    tuned("--tune-text layers=7").bad(2, &["has 2 layers"]);
+    tuned("--tune-text two").bad(2, &["layers=2"]);
+    run(folder, &format!("train {TINY} --kimg 0.1 --tune-text layers=1")).bad(2, &["--text-encoder"]);
+    run(folder, &format!("train {TINY} --kimg 0.1 --set tune_layers=1")).bad(2, &["tune_layers", "--text-encoder"]);
+    // By name only where the program can fetch.
+    let by_name = |name: &str| run(folder, &format!("train {TINY} --kimg 0.1 --text-encoder {name}"));
+    by_name("hf:nobody").bad(2, &["hf:org/name"]);
+    if cfg!(not(feature = "hub")) {
+        by_name("hf:google-bert/bert-base-chinese")
+            .bad(2, &["feature hub", "huggingface.co/google-bert/bert-base-chinese"]);
+    }
+    run(folder, &format!("train {TINY} --kimg 0.1 --clip others")).bad(2, &["clip", "others"]);
 }

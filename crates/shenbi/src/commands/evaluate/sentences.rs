@@ -88,21 +88,49 @@ fn asked_for(source: &Scenes, n: usize) -> Result<(Vec<Scene>, Vec<String>), Fai
 
 /// R-precision of painted and of real pictures.
 fn folder(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, Failure> {
-    let network = &painter.config.network;
-    let open = |split: Option<&str>| {
-        Folder::open(
-            Path::new(&args.data),
-            &FolderOptions {
-                size: network.size(),
-                channels: Some(network.channels()),
-                caption_columns: args.caption_columns.clone(),
-                split: split.map(str::to_string),
-                ..FolderOptions::default()
-            },
-        )
-    };
+    let open = |split| open(args, painter, split);
     // Data without splits is used whole.
     let asked = open(Some(&args.split)).or_else(|error| if args.split == "train" { open(None) } else { Err(error) })?;
+    let encoder = judge(args, painter, device)?;
+    let count = asked.count() as u64;
+    let n = args.number.unwrap_or(NUMBER).min(count);
+    let (mut captions, mut real) = (Vec::new(), Vec::new());
+    for i in 0..n {
+        // A damaged picture is left out of both sides.
+        if let Ok(example) = asked.get(i * count / n) {
+            captions.push(by_turns(example.captions, i));
+            real.extend(convert::to_floats(&example.picture));
+        }
+    }
+    let painted = paint(painter, &captions, args.seed, &args.split)?;
+    let measure = |what: &str, pictures: &[f32]| {
+        let found = r_precision(&encoder, pictures, &captions, POOL, args.seed).map_err(failed)?;
+        Ok(Row { what: format!("{what}, {}", args.split), scores: Scores::RPrecision(found) })
+    };
+    let rows: Result<Vec<Row>, Failure> = [measure("painted", &painted), measure("real", &real)].into_iter().collect();
+    write_sheet(args, painter, &[(captions, painted)])?;
+    rows
+}
+
+/// A folder's pictures of the painter's shape.
+fn open(args: &Args, painter: &Painter, split: Option<&str>) -> shenbi_data::Result<Folder> {
+    let network = &painter.config.network;
+    Folder::open(
+        Path::new(&args.data),
+        &FolderOptions {
+            size: network.size(),
+            channels: Some(network.channels()),
+            caption_columns: args.caption_columns.clone(),
+            split: split.map(str::to_string),
+            ..FolderOptions::default()
+        },
+    )
+}
+
+/// The encoder that judges pictures of a folder: of its file, or trained, and kept there.
+pub fn judge(args: &Args, painter: &Painter, device: &Device) -> Result<ContrastEncoder, Failure> {
+    let network = &painter.config.network;
+    let open = |split| open(args, painter, split);
     let encoder = if args.encoder.exists() {
         output::note(&format!("using the encoder in {}; name another file for other data", args.encoder.display()));
         let bytes = std::fs::read(&args.encoder)
@@ -128,24 +156,7 @@ fn folder(args: &Args, painter: &Painter, device: &Device) -> Result<Vec<Row>, F
         );
         return Err(Failure::Failed(message));
     }
-    let count = asked.count() as u64;
-    let n = args.number.unwrap_or(NUMBER).min(count);
-    let (mut captions, mut real) = (Vec::new(), Vec::new());
-    for i in 0..n {
-        // A damaged picture is left out of both sides.
-        if let Ok(example) = asked.get(i * count / n) {
-            captions.push(by_turns(example.captions, i));
-            real.extend(convert::to_floats(&example.picture));
-        }
-    }
-    let painted = paint(painter, &captions, args.seed, &args.split)?;
-    let measure = |what: &str, pictures: &[f32]| {
-        let found = r_precision(&encoder, pictures, &captions, POOL, args.seed).map_err(failed)?;
-        Ok(Row { what: format!("{what}, {}", args.split), scores: Scores::RPrecision(found) })
-    };
-    let rows: Result<Vec<Row>, Failure> = [measure("painted", &painted), measure("real", &real)].into_iter().collect();
-    write_sheet(args, painter, &[(captions, painted)])?;
-    rows
+    Ok(encoder)
 }
 
 /// One of a picture's captions: its languages take turns.
@@ -155,7 +166,7 @@ fn by_turns(captions: Vec<String>, i: u64) -> String {
 }
 
 /// The pictures of `captions`, each with its own noise, `[n, c, h, w]` in [-1, 1].
-fn paint(painter: &Painter, captions: &[String], seed: u64, what: &str) -> Result<Vec<f32>, Failure> {
+pub fn paint(painter: &Painter, captions: &[String], seed: u64, what: &str) -> Result<Vec<f32>, Failure> {
     let bar = Bar::new(what, captions.len() as u64);
     let mut pictures = Vec::new();
     for (batch, prompts) in captions.chunks(BATCH).enumerate() {
@@ -168,7 +179,8 @@ fn paint(painter: &Painter, captions: &[String], seed: u64, what: &str) -> Resul
     Ok(pictures)
 }
 
-fn write_sheet(args: &Args, painter: &Painter, sets: &[(Vec<String>, Vec<f32>)]) -> Result<(), Failure> {
+/// Some of the pictures with their captions, where `--sheet` asks for them.
+pub fn write_sheet(args: &Args, painter: &Painter, sets: &[(Vec<String>, Vec<f32>)]) -> Result<(), Failure> {
     let Some(path) = &args.sheet else { return Ok(()) };
     let ([h, w], c) = (painter.config.network.size(), painter.config.network.channels());
     let of_each = ON_SHEET / sets.len().max(1);

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use shenbi_train::backbone;
 use shenbi_train::config::{ImageRecipe, Recipe};
+use shenbi_train::guidance;
 use shenbi_train::image::ImageTrainer;
 use shenbi_train::text::data::ORACLE;
 
 use crate::data_source::{Data, SCENES};
 use crate::failure::Failure;
+use crate::hub;
 use crate::values;
 
 /// The flags that are settings of a run.
@@ -37,8 +39,8 @@ pub struct Flags {
     /// Another seed, another run [default: 1]
     #[arg(long)]
     seed: Option<u64>,
-    /// Image GANs: a network that others trained (torchvision's SqueezeNet, VGG16 or ResNet, .safetensors or .pth) for the
-    /// discriminator to look through
+    /// brush and image GANs: a network that others trained (torchvision's SqueezeNet, VGG16 or ResNet, .safetensors or
+    /// .pth) for the discriminator to look through
     #[arg(long, value_name = "FILE")]
     backbone: Option<String>,
     /// Numbers inside of the networks: auto, f32 or bf16 [default: auto, which is bf16 where the CPU is fast at it]
@@ -54,6 +56,12 @@ pub struct Flags {
     /// XLM-R, MiniLM, CLIP) [default: one is learnt with the pictures]
     #[arg(long, value_name = "PATH")]
     text_encoder: Option<String>,
+    /// Train the last layers of --text-encoder on as well: layers=2
+    #[arg(long, value_name = "layers=N", value_parser = values::tuned_layers, requires = "text_encoder")]
+    tune_text: Option<usize>,
+    /// brush: steer by a CLIP's opinion of pictures and captions, a folder as Hugging Face has it (clip_weight says how much)
+    #[arg(long, value_name = "FOLDER")]
+    clip: Option<String>,
     /// Only the pictures of this split
     #[arg(long)]
     split: Option<String>,
@@ -84,7 +92,6 @@ impl Flags {
             ("--split", "split", self.split.as_ref()),
             ("--backbone", "backbone", self.backbone.as_ref()),
             ("--precision", "precision", self.precision.as_ref()),
-            ("--text-encoder", "text_encoder", self.text_encoder.as_ref()),
         ] {
             flags.extend(value.map(|value| (flag, key, text(value))));
         }
@@ -92,6 +99,9 @@ impl Flags {
             for (key, side) in ["height", "width"].into_iter().zip(sides) {
                 flags.push(("--size", key, whole(side as u64)?));
             }
+        }
+        if let Some(layers) = self.tune_text {
+            flags.push(("--tune-text", "tune_layers", whole(layers as u64)?));
         }
         if let Some(seed) = self.seed {
             flags.push(("--seed", "seed", whole(seed)?));
@@ -102,6 +112,13 @@ impl Flags {
                 if matches!(recipe, Recipe::Text(_)) { "columns" } else { "caption_columns" },
                 toml::Value::Array(self.caption_columns.iter().map(text).collect()),
             ));
+        }
+        for (flag, key, path) in
+            [("--text-encoder", "text_encoder", &self.text_encoder), ("--clip", "clip", &self.clip)]
+        {
+            if let Some(path) = path {
+                flags.push((flag, key, text(&hub::folder(flag, path)?.display().to_string())));
+            }
         }
         for (flag, key, value) in flags {
             recipe.set(key, value).map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
@@ -124,10 +141,15 @@ impl Flags {
                 run.data = format!("{kind}{path}");
             }
         }
-        if let Recipe::Image(recipe) = &mut recipe
-            && let Some(path) = absolute(&recipe.backbone)
+        if let Some(backbone) = recipe.backbone_mut()
+            && let Some(path) = absolute(&backbone.file)
         {
-            recipe.backbone = path;
+            backbone.file = path;
+        }
+        if let Recipe::Brush(recipe) = &mut recipe
+            && let Some(path) = absolute(&recipe.clip)
+        {
+            recipe.clip = path;
         }
         if let Some(sentences) = recipe.sentences_mut().filter(|sentences| !sentences.text_encoder.is_empty())
             && let Some(path) = absolute(&sentences.text_encoder)
@@ -172,10 +194,16 @@ impl Flags {
             }
             _ => {}
         }
+        if let Some(settings) = recipe.backbone_mut().filter(|settings| settings.is_set() && settings.sha256.is_empty())
+        {
+            settings.sha256 = backbone::hash(&settings.file).map_err(Failure::Usage)?;
+        }
+        if let Recipe::Brush(recipe) = recipe
+            && recipe.clip_sha256.is_empty()
+        {
+            recipe.clip_sha256 = guidance::hash(&recipe.clip).map_err(Failure::Usage)?;
+        }
         if let Recipe::Image(recipe) = recipe {
-            if !recipe.backbone.is_empty() && recipe.backbone_sha256.is_empty() {
-                recipe.backbone_sha256 = backbone::hash(&recipe.backbone).map_err(Failure::Usage)?;
-            }
             ImageTrainer::check(recipe, data.source.channels(), classes).map_err(Failure::Usage)?;
         }
         Ok(())
@@ -194,6 +222,8 @@ impl Flags {
             ("--template", self.template.is_some()),
             ("--split", self.split.is_some()),
             ("--text-encoder", self.text_encoder.is_some()),
+            ("--tune-text", self.tune_text.is_some()),
+            ("--clip", self.clip.is_some()),
             ("--config", self.config.is_some()),
             ("--set", !self.set.is_empty()),
         ];
@@ -213,6 +243,11 @@ impl Flags {
         ];
         if let Some((flag, _)) = of_folders.into_iter().find(|(_, given)| scenes && *given) {
             return Err(Failure::usage(format!("{flag} is of folders; name one with --data")));
+        }
+        if recipe.sentences().is_some_and(|text| text.tune_layers > 0 && text.text_encoder.is_empty()) {
+            return Err(Failure::usage(
+                "tune_layers: there is no encoder to tune; name its folder with --text-encoder",
+            ));
         }
         if let Some(text) = recipe.sentences().filter(|text| !text.text_encoder.is_empty())
             && !Path::new(&text.text_encoder).exists()

@@ -30,6 +30,7 @@ pub fn run(args: &Args, recipe: TextRecipe, folder: Option<RunFolder>, devices: 
     }
     let whole = Recipe::Text(recipe.clone());
     let init_from = args.init_from.as_deref().map(|run| init_from(run, &whole)).transpose()?;
+    let init_from = init_from.map(|(path, checkpoint)| (path, checkpoint.named));
     let stop = signals::stop_flag()?;
     let folder = match folder {
         Some(folder) => folder,
