@@ -86,13 +86,14 @@ def table(title, medians, pictures, work=None, memory=None):
 
 def compare(workload, args, speeds):
     threads = str(args.threads)
-    variants = ["f32", "f32-last", "bf16", "bf16-last"]
+    variants = ["bf16-last"] if args.quick else ["f32", "f32-last", "bf16", "bf16-last"]
     if args.compile:
         variants += ["f32-last-compile", "bf16-last-compile"]
     peer = lambda v: [sys.executable, HERE / "peer.py", workload, v, threads]
-    sides = [Side([BINARY, workload, p, threads]) for p in ("bf16", "f32")] + [Side(peer(v)) for v in variants]
+    sides = [Side([BINARY, workload, p, threads]) for p in ("bf16", "f32")[: 1 if args.quick else 2]]
+    sides += [Side(peer(v)) for v in variants]
     steps = {"brush-64": 16, "dcgan-64": 8}.get(workload, 4)
-    counter = sides[2]
+    counter = sides[-len(variants)]
     count = lambda job, repetitions: counter.ask(f"count {job} {repetitions}")["flops"] / repetitions
     step = (count("train", 16), speeds)  # 16: as often as the rarest penalty comes
     medians = measure(sides, "train", steps, args.rounds)
@@ -106,7 +107,7 @@ def compare(workload, args, speeds):
         side.close()
     for isa, (ours, theirs) in FORCED.items():
         sides = [Side([BINARY, workload, "f32", threads], ours)]
-        sides += [Side(peer(v), theirs) for v in ("f32", "f32-last")]
+        sides += [Side(peer(v), theirs) for v in ("f32-last", "f32")[: 1 if args.quick else 2]]
         medians = measure(sides, "train", max(steps // 4, 2), args.rounds)
         table(f"{workload}: training step, {isa} forced on all", medians, BATCH)
         for side in sides:
@@ -134,6 +135,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7, help="repetitions that the median is taken of")
     parser.add_argument("--compile", action="store_true", help="also torch.compile: it needs a C++ compiler and minutes")
+    parser.add_argument("--quick", action="store_true", help="only the variant of PyTorch that has been the fastest")
     parser.add_argument("--workload", choices=WORKLOADS, action="append")
     args = parser.parse_args()
     peak = json.loads(subprocess.run([BINARY, "peak"], check=True, capture_output=True, text=True).stdout)

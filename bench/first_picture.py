@@ -6,7 +6,7 @@ import sys
 import torch
 from PIL import Image
 
-from peer import Brush
+from workloads.brush import Brush
 
 SAVED = pathlib.Path(__file__).parent / "first_picture.pt"
 
