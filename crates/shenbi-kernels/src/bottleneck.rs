@@ -39,7 +39,7 @@ pub struct Bottleneck {
     pub groups: usize,
 }
 
-/// The weights, packed for the forward pass or the data gradient of [`Bottleneck::convolutions`], with the biases.
+/// The parameters of the forward pass: weights packed for [`Bottleneck::convolutions`], and biases.
 #[derive(Clone, Copy)]
 pub struct BottleneckWeights<'a> {
     /// W₁, W₂ and W₃ for the forward pass.

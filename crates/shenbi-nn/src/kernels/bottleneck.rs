@@ -16,7 +16,7 @@ use super::memory::{buffer, contiguous, elements, pictures, recycle, tensor, to_
 use super::packed::packed;
 use super::{Bottleneck, KernelGradients, Kernels};
 
-/// x with its geometry, and the parameters with the weights packed for one direction.
+/// x as the kernels want it, its geometry, and contiguous parameters.
 struct Ready {
     x: FlexTensor,
     g: kernels::Bottleneck,

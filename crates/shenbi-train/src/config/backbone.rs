@@ -9,8 +9,8 @@ use super::{ConfigError, check_ranges};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BackboneSettings {
-    /// The file of that network (torchvision's SqueezeNet, VGG16 or ResNet): D looks through it and learns small heads
-    /// only, whatever the recipe's own D; empty for none.
+    /// The file of that network (torchvision's SqueezeNet, VGG16 or ResNet, DINOv2 or CLIP): D looks through it and learns
+    /// small heads only, whatever the recipe's own D; empty for none.
     #[serde(rename = "backbone")]
     pub file: String,
     /// SHA-256 of that file, written when the run begins and checked when it goes on.
