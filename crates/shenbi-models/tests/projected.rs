@@ -55,7 +55,7 @@ impl ModuleVisitor for Each<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let name = self.path.join(".");
         let Some(grad) = param.val().grad(self.grads) else {
-            let fixed = ["channels.", "scales.", ".norm."].iter().any(|part| name.contains(part));
+            let fixed = ["channels.", "scales.", ".norm.", ".running_"].iter().any(|part| name.contains(part));
             assert!(fixed, "{name} has no gradient");
             return;
         };

@@ -107,9 +107,14 @@ impl BrushTrainer {
         self.discriminator = self.discriminator.clone().refreshed();
         let (seen_real, seen_fake) =
             (self.seen(real.clone(), &mut augment), self.seen(fake.clone().without_autodiff(), &mut augment));
-        let both = Tensor::cat(vec![seen_real.clone(), seen_fake.clone()], 0);
-        let seen = self.discriminator.trunk(both.autodiff());
-        let (on_real, on_fake) = (seen.narrow(0, n), seen.narrow(n, n));
+        let look = |x: Tensor<4>| self.discriminator.trunk(x.autodiff());
+        let (on_real, on_fake) = if recipe.backbone.is_set() {
+            // Batch norm there: real and generated pictures apart.
+            (look(seen_real.clone()), look(seen_fake.clone()))
+        } else {
+            let both = look(Tensor::cat(vec![seen_real.clone(), seen_fake.clone()], 0));
+            (both.narrow(0, n), both.narrow(n, n))
+        };
         let real_logit = self.discriminator.logit(&on_real, sentence.clone()); // [n, heads]
         let fake_logit = self.discriminator.logit(&on_fake, sentence.clone());
         let others = Tensor::cat(vec![sentence.clone().narrow(0, 1, n - 1), sentence.clone().narrow(0, 0, 1)], 0);

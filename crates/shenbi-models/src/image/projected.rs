@@ -5,16 +5,18 @@
 //! - *Cross-channel mixing*: zₗ = Cₗ xₗ with a fixed random 1x1 convolution, which spreads what only few channels tell.
 //! - *Cross-scale mixing*, from coarse to fine: y₄ = z₄, yₗ = (zₗ + up(Sₗ yₗ₊₁)) / √2 with a fixed random 3x3
 //!   convolution and bilinear upsampling, so that each size knows what the coarser ones saw.
-//! - A small discriminator Dₗ for each yₗ: 4x4 convolutions of stride 2 with LeakyReLU 0.2, which double the channels,
-//!   down to the coarsest size; then 4x4 without padding to a few logits. All are spectrally normalised (1802.05957).
+//! - A small discriminator Dₗ for each yₗ: 4x4 convolutions of stride 2 with batch norm and LeakyReLU 0.2, which double the
+//!   channels, down to the coarsest size; then 4x4 without padding to a few logits. All are spectrally normalised
+//!   (1802.05957).
 //! - Trained with the hinge loss, summed over the Dₗ (eq. 4), Adam at 2e-4 with betas 0 and 0.99, and DiffAugment before P.
 //!   No gradient penalty: D's features do not learn.
 //!
 //! By class, each Dₗ adds ⟨embedding of the class, mean of its last features⟩ to its logits (1802.05637).
 //!
-//! Deviations: heads have no batch norm, so that what is said of a picture depends on no other. Each Cₗ is scaled to make
-//! zₗ of size one on random smooth pictures, and Sₗ keeps it, as backbones differ in scale. The upsampling has zeros
-//! outside. The logits of all heads count alike in one mean, which is the paper's sum up to a factor, as all have the
+//! Real and generated pictures are normalised apart, each batch by its own statistics.
+//!
+//! Deviations: each Cₗ is scaled to make zₗ of size one on random smooth pictures, and Sₗ keeps it, as backbones differ in
+//! scale. The upsampling has zeros outside. The logits of all heads count alike in one mean, which is the paper's sum up to a factor, as all have the
 //! same number. Pictures are brought to the backbone's size by (antialiased) bilinear interpolation; of RGBA it sees every
 //! other picture of a batch on black and on white, so that alpha tells.
 //!
@@ -29,7 +31,7 @@ use shenbi_nn::ops::{self, Filter, Stride};
 use shenbi_nn::pool::mean_of_pixels;
 use shenbi_nn::spectral::SpectralConv2d;
 use shenbi_nn::weights::values;
-use shenbi_nn::{Conv2d, Init, Linear};
+use shenbi_nn::{BatchNorm, Conv2d, Init, Linear, NormMode};
 
 use super::Answer;
 use crate::backbone::stages::Backbone;
@@ -56,6 +58,8 @@ pub struct ProjectedConfig {
 pub struct Head {
     /// 4x4 kernels of stride 2; none for the coarsest size.
     pub downs: Vec<SpectralConv2d>,
+    /// After each of them.
+    pub norms: Vec<BatchNorm>,
     /// 4x4 to the logits.
     pub last: SpectralConv2d,
     /// Class to the direction that the mean features are projected on.
@@ -65,19 +69,23 @@ pub struct Head {
 impl Head {
     fn new(width: usize, downs: usize, classes: usize, init: &mut Init) -> Self {
         let mut layer = |inputs, outputs, stride, padding| {
-            let layer = Conv2d::new(inputs, outputs, 4, stride, padding, 1.0, &mut *init);
+            let layer = Conv2d::new(inputs, outputs, 4, stride, padding, 1.0, &mut *init).without_bias();
             SpectralConv2d::new(layer, true, &mut *init)
         };
         let deepest = width << downs;
-        let downs = (0..downs).map(|i| layer(width << i, width << (i + 1), 2, 1)).collect();
+        let convolutions = (0..downs).map(|i| layer(width << i, width << (i + 1), 2, 1)).collect();
         let last = layer(deepest, 1, 1, 0);
+        let norms = (0..downs).map(|i| BatchNorm::new(width << (i + 1), 0.02, init)).collect();
         let project = (classes > 0).then(|| Linear::without_bias(classes, deepest, 0.1, init));
-        Self { downs, last, project }
+        Self { downs: convolutions, norms, last, project }
     }
 
     /// `[b, c, h, w]` to logits, `[b, n]`, and the means of the last features, `[b, 8 width]`.
     fn look(&self, y: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
-        let y = self.downs.iter().fold(y, |y, down| down.forward_leaky(y, SLOPE));
+        // Nothing looks through a head after training: the batch's own statistics always.
+        let mode = &mut NormMode::Train(&mut Vec::new());
+        let y = (self.downs.iter().zip(&self.norms))
+            .fold(y, |y, (down, norm)| norm.forward_leaky(down.forward_leaky(y, 1.0), SLOPE, mode));
         (ops::to_f32(self.last.forward_leaky(y.clone(), 1.0)).flatten::<2>(1, 3), mean_of_pixels(y))
     }
 
@@ -178,7 +186,7 @@ impl Discriminator {
     }
 
     /// What the heads say of a picture without its class, and what they saw: logits `[b, n]`, and the means of their last
-    /// features, `[b, `[`Self::seen`]`]`.
+    /// features, `[b, `[`Self::seen`]`]`. Of pictures of one kind, real or generated.
     pub fn look(&self, x: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
         let (logits, means) = self.heads.iter().zip(self.mixed(x)).map(|(head, y)| head.look(y)).unzip();
         (Tensor::cat(logits, 1), Tensor::cat(means, 1))
