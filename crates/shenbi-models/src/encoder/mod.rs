@@ -4,6 +4,7 @@
 pub mod bert;
 pub mod clip;
 pub mod clip_text;
+mod described;
 mod folder;
 pub mod pretrained;
 pub mod sentence;
