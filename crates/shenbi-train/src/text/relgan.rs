@@ -68,7 +68,8 @@ impl RelganTrainer {
         let real = Tensor::<2, Int>::from_data(TensorData::new(ids, [b, length]), device);
         let mut stream = rng::stream(recipe.run.seed, "gumbel", self.base.steps.all());
         let count = length * b * self.base.vocabulary();
-        let gumbel: Vec<f32> = (0..count).map(|_| -(-(rng::uniform(&mut stream) + 3e-8).ln()).ln()).collect();
+        // Uniform numbers are below 1, so that no logarithm is of 0.
+        let gumbel: Vec<f32> = (0..count).map(|_| -(-rng::uniform(&mut stream).max(1e-20).ln()).ln()).collect();
         let gumbel = Tensor::<2>::from_data(TensorData::new(gumbel, [length * b, self.base.vocabulary()]), device);
         let beta = recipe.last_beta.powf(progress);
         let fake = generator.write_soft(b, length, gumbel, beta, device); // [b, t, v]
