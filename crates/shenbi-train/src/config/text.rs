@@ -160,7 +160,7 @@ impl Default for TextRecipe {
             views: 64,
             passes: 2,
             clip: 0.2,
-            kl: 0.05,
+            kl: 0.5,
             likelihood: 0.0,
             lambda: 0.95,
             value_weight: 0.5,
@@ -188,7 +188,8 @@ pub const TEXT_RECIPES: [(&str, Preset); 5] = [
     ("gan-text", |recipe| {
         (recipe.method, recipe.writer, recipe.pretrain) = (Method::Ppo, Writer::Transformer, 0.6);
         (recipe.rate, recipe.weight_decay) = (1e-3, 0.1);
-        (recipe.generator_rate, recipe.discriminator_rate, recipe.discriminator_steps) = (1e-4, 3e-4, 1);
+        (recipe.generator_rate, recipe.discriminator_rate, recipe.discriminator_steps) = (1e-4, 3e-4, 2);
+        recipe.keep = 0.5;
     }),
 ];
 

@@ -11,6 +11,7 @@ use shenbi_metrics::text::{
 };
 use shenbi_models::text::tokenizer::TextTokenizer;
 use shenbi_models::text::{END, Sequences, TextModel};
+use shenbi_nn::kernels::{Precision, auto_precision, set_precision};
 use shenbi_train::text::data::read_oracle;
 
 use super::plot::{Curve, quality_and_variety};
@@ -91,8 +92,8 @@ impl TextScores {
 
 /// The rows of the table: real texts, then each temperature.
 pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failure> {
-    // Products in f32: these are measurements.
-    shenbi_nn::kernels::set_precision(shenbi_nn::kernels::Precision::F32);
+    // Products in f32: these are measurements. Judges learn at whatever is fastest.
+    set_precision(Precision::F32);
     let temperatures = match (&args.temperature[..], &args.plot) {
         ([], None) => vec![1.0],
         ([], Some(_)) => SWEEP.to_vec(),
@@ -132,7 +133,10 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
     let tokens = encoded(model, &real)?;
     let judge_of = |texts: &Sequences| {
         let vocabulary = model.tokenizer.vocabulary();
-        judge(texts, vocabulary, model.config.ends, JudgeOptions::default()).map_err(failed)
+        set_precision(auto_precision());
+        let judge = judge(texts, vocabulary, model.config.ends, JudgeOptions::default()).map_err(failed);
+        set_precision(Precision::F32);
+        judge
     };
     let mut words = Words::default();
     let real_words: Vec<Vec<u32>> = real.iter().map(|text| words.of(text, characters)).collect();
@@ -144,12 +148,12 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
     let measured = tokens.select(&places(0));
     let characters_of =
         || places(0).iter().map(|place| real[*place].chars().count() + usize::from(model.config.ends)).sum();
-    let critic = judge_of(&measured)?;
     let embeddings = args.sentence_encoder.as_deref().map(|folder| {
         let references: Vec<&str> = real.iter().step_by(2).map(String::as_str).collect();
         Embeddings::open(folder, &references)
     });
     let embeddings = embeddings.transpose()?;
+    let critic = judge_of(&measured)?;
     let score = |written: &[&str], texts: &[Vec<u32>], ids: &Sequences, what: &str| -> Result<TextScores, Failure> {
         let ends = model.config.ends;
         let oracle = oracle.as_ref().map(|oracle| likelihood(oracle, ids, ends, None)).transpose();
