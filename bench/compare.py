@@ -18,6 +18,7 @@ BINARY = HERE.parent / "target" / "release" / "shenbi-bench"
 PROGRAM = HERE.parent / "target" / "release" / "shenbi"
 BATCH = 32
 WORKLOADS = ["dcgan-64", "brush-64", "dfgan-64", "r3gan-64"]
+TEXT_WORKLOADS = ["mle-lstm", "seqgan", "mle-transformer"]
 # glibc's allocator returns memory to the system after each step by default: that costs PyTorch 15 to 20%.
 TUNED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(4 << 30), "MALLOC_TOP_PAD_": str(512 << 20)}
 # Instruction sets without AMX, named for both sides.
@@ -67,12 +68,12 @@ def measure(sides, job, repetitions, rounds):
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def table(title, medians, pictures, work=None, memory=None):
+def table(title, medians, pictures, work=None, memory=None, what="images"):
     """work: floating-point operations of one repetition, and how many a second the machine does at each precision."""
     ours = {name: t for name, t in medians.items() if name.startswith("shenbi")}
     best_peer = min((t for name, t in medians.items() if name not in ours), default=None)
     print(f"\n**{title}**\n")
-    head = ["", "ms", "images/s", "against the best peer", *(["of the peak"] if work else []), *(["MB"] if memory else [])]
+    head = ["", "ms", f"{what}/s", "against the best peer", *(["of the peak"] if work else []), *(["MB"] if memory else [])]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for name, t in sorted(medians.items(), key=lambda item: item[1]):
         ratio = f"{best_peer / t:.2f}x" if best_peer else "-"
@@ -114,6 +115,23 @@ def compare(workload, args, speeds):
             side.close()
 
 
+def texts(workload, args):
+    """Steps on 64 texts of 20 tokens, or 64 texts of 40 written."""
+    threads = str(args.threads)
+    variants = ["bf16"] if args.quick else ["f32", "bf16"]
+    variants += [f"{v}-compile" for v in variants] if args.compile else []
+    sides = [Side([BINARY, workload, p, threads]) for p in ("bf16", "f32")[: 1 if args.quick else 2]]
+    sides += [Side([sys.executable, HERE / "peer.py", workload, v, threads]) for v in variants]
+    if workload == "mle-transformer":
+        table(f"{workload}: writing, batch 64", measure(sides, "paint 64", 1, args.rounds), 64 * 40, what="tokens")
+    else:
+        steps = 8 if workload == "mle-lstm" else 1
+        medians = measure(sides, "train", steps, args.rounds)
+        table(f"{workload}: training step, batch 64", medians, 64, None, {s.name: s.peak for s in sides}, "texts")
+    for side in sides:
+        side.close()
+
+
 def first_picture(rounds):
     """From the start of a process to a picture on the disk."""
     out = HERE / "first.png"
@@ -136,13 +154,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=7, help="repetitions that the median is taken of")
     parser.add_argument("--compile", action="store_true", help="also torch.compile: it needs a C++ compiler and minutes")
     parser.add_argument("--quick", action="store_true", help="only the variant of PyTorch that has been the fastest")
-    parser.add_argument("--workload", choices=WORKLOADS, action="append")
+    parser.add_argument("--workload", choices=WORKLOADS + TEXT_WORKLOADS, action="append")
     args = parser.parse_args()
     peak = json.loads(subprocess.run([BINARY, "peak"], check=True, capture_output=True, text=True).stdout)
     print(f"One large matrix product here: f32 {peak['f32_gflops']} GFLOP/s, bf16 {peak['bf16_gflops']} GFLOP/s.")
     speeds = {precision: peak[f"{precision}_gflops"] * 1e9 for precision in ("f32", "bf16")}
-    for workload in args.workload or WORKLOADS:
-        compare(workload, args, speeds)
+    for workload in args.workload or WORKLOADS + TEXT_WORKLOADS:
+        texts(workload, args) if workload in TEXT_WORKLOADS else compare(workload, args, speeds)
     first_picture(args.rounds)
 
 

@@ -1,13 +1,14 @@
 //! Our side of the comparison that `compare.py` drives: a worker that trains or paints when told to, and reports seconds.
 //!
 //! `shenbi-bench WORKLOAD f32|bf16 THREADS` prints one JSON line that says what it is, then for each line `train N` or
-//! `paint B N` on its standard input does N steps, or paints B pictures N times, and prints
+//! `paint B N` on its standard input does N steps, or paints B pictures (writes B texts) N times, and prints
 //! `{"seconds": .., "peak_mb": ..}`. `shenbi-bench peak` prints what the machine can do at most.
 #![allow(clippy::print_stdout)]
 
 mod dcgan;
 mod peak;
 mod recipe;
+mod texts;
 
 use std::io::BufRead;
 use std::time::Instant;
@@ -24,7 +25,7 @@ const BATCH: usize = 32;
 trait Workload {
     /// One whole step: both networks, optimizers included.
     fn train(&mut self);
-    /// Paints so many pictures.
+    /// Paints so many pictures, or writes so many texts.
     fn paint(&self, pictures: usize);
 }
 
@@ -36,7 +37,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let [workload, precision, threads] = &args[..] else {
         return Err(
-            "usage: shenbi-bench dcgan-64|brush-64|dfgan-64|r3gan-64 f32|bf16 THREADS, or shenbi-bench peak".into()
+            "usage: shenbi-bench dcgan-64|brush-64|dfgan-64|r3gan-64|mle-lstm|seqgan|mle-transformer f32|bf16 THREADS, or \
+             shenbi-bench peak"
+                .into()
         );
     };
     rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).stack_size(8 << 20).build_global()?;
@@ -52,7 +55,11 @@ fn serve(workload: &str, precision: &str) -> Result<(), Box<dyn std::error::Erro
         "brush-64" => Box::new(recipe::Trained::new("brush", precision, &["model=small"])?),
         "dfgan-64" => Box::new(recipe::Trained::new("dfgan", precision, &[])?),
         "r3gan-64" => Box::new(recipe::Trained::new("r3gan", precision, &[])?),
-        other => return Err(format!("unknown workload {other}: dcgan-64, brush-64, dfgan-64 or r3gan-64").into()),
+        "mle-lstm" | "seqgan" | "mle-transformer" => Box::new(texts::Texts::new(workload, precision)?),
+        other => {
+            let known = "dcgan-64, brush-64, dfgan-64, r3gan-64, mle-lstm, seqgan or mle-transformer";
+            return Err(format!("unknown workload {other}: {known}").into());
+        }
     };
     println!("{{\"name\": \"shenbi {precision}\", \"about\": \"{}\"}}", shenbi_kernels::describe());
     for line in std::io::stdin().lock().lines() {

@@ -4,5 +4,14 @@ from .brush import Brush
 from .dcgan import Dcgan
 from .dfgan import Dfgan
 from .r3gan import R3gan
+from .texts import MleLstm, MleTransformer, Seqgan
 
-WORKLOADS = {"dcgan-64": Dcgan, "brush-64": Brush, "dfgan-64": Dfgan, "r3gan-64": R3gan}
+WORKLOADS = {
+    "dcgan-64": Dcgan,
+    "brush-64": Brush,
+    "dfgan-64": Dfgan,
+    "r3gan-64": R3gan,
+    "mle-lstm": MleLstm,
+    "seqgan": Seqgan,
+    "mle-transformer": MleTransformer,
+}

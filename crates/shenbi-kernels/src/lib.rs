@@ -18,6 +18,7 @@ compile_error!("bf16 pairs are laid out for little-endian machines");
 mod activation;
 mod bottleneck;
 mod conv;
+mod draw;
 mod element;
 mod error;
 mod functions;
@@ -42,6 +43,7 @@ pub use conv::{
     Conv2d, PackedWeights, conv2d_backward_data, conv2d_backward_data_packed, conv2d_backward_weights, conv2d_forward,
     conv2d_forward_packed,
 };
+pub use draw::sample;
 pub use element::{Element, Input, bf16};
 pub use error::KernelError;
 pub use isa::{Isa, Precision, active_isa, auto_precision, available_isas, describe, with_isa};
@@ -51,4 +53,4 @@ pub use norm::{Norm, NormGradients, NormStats, Over, norm_apply, norm_backward, 
 pub use optim::{AdamStep, adam_step, ema_update};
 pub use pool::{MaxPool, max_pool_backward, max_pool_forward};
 pub use resample::{Filter, Resample, downsample, upsample};
-pub use softmax::{Head, NllGradients, nll, sample};
+pub use softmax::{Head, NllGradients, nll};

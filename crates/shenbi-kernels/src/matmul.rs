@@ -67,14 +67,14 @@ pub fn gemm(
     Ok(())
 }
 
-/// Packs 32 rows of op(a) as an A block.
-struct PackA<'a> {
-    micro: Micro,
-    a: &'a [f32],
-    size: [usize; 2],
-    transposed: bool,
-    block: usize,
-    packed: &'a mut [u32],
+/// Packs 32 rows of op(a) `[m, k]` as an A block.
+pub(crate) struct PackA<'a> {
+    pub(crate) micro: Micro,
+    pub(crate) a: &'a [f32],
+    pub(crate) size: [usize; 2],
+    pub(crate) transposed: bool,
+    pub(crate) block: usize,
+    pub(crate) packed: &'a mut [u32],
 }
 
 impl Work for PackA<'_> {
@@ -116,7 +116,7 @@ impl Work for Columns<'_> {
         let words = micro.k_words(k);
         let width = BLOCK.min(n - self.first);
         let mut panel = scratch::take(Slot::Panel, 32 * words);
-        self.pack_panel(&mut panel);
+        pack_columns(micro, self.b, [n, k], self.transposed, self.first, &mut panel);
         let mut sums = scratch::take(Slot::Block, BLOCK * BLOCK);
         let sums = sums.as_f32_mut();
         let session = micro.enter();
@@ -138,28 +138,32 @@ impl Work for Columns<'_> {
     }
 }
 
-impl Columns<'_> {
-    /// Packs the columns of op(b) as a B panel.
-    #[inline(always)]
-    fn pack_panel(&self, panel: &mut [u32]) {
-        let (micro, b, [_, n, k]) = (self.micro, self.b, self.size);
-        let width = BLOCK.min(n - self.first);
-        let per_word = micro.per_word();
-        let used = k.div_ceil(per_word);
-        if self.transposed {
-            let words = panel.len() / BLOCK;
-            let mut rows = scratch::take(Slot::Row, BLOCK * words);
-            for (r, row) in rows.chunks_exact_mut(words).take(width).enumerate() {
-                run_to_words(micro, &b[(self.first + r) * k..][..k], row);
-            }
-            transpose(micro, &rows, words, panel, BLOCK, width, used);
-        } else {
-            for (i, out) in panel.chunks_exact_mut(BLOCK).take(used).enumerate() {
-                let row = |r: usize| &b[r * n + self.first..][..width];
-                let high = (per_word == 2 && 2 * i + 1 < k).then(|| row(2 * i + 1));
-                rows_to_words(micro, row(i * per_word), high, &mut out[..width]);
-            }
+/// Packs the columns of op(b) `[k, n]` from `first` on as a B panel.
+#[inline(always)]
+pub(crate) fn pack_columns(
+    micro: Micro,
+    b: &[f32],
+    [n, k]: [usize; 2],
+    transposed: bool,
+    first: usize,
+    panel: &mut [u32],
+) {
+    let width = BLOCK.min(n - first);
+    let per_word = micro.per_word();
+    let used = k.div_ceil(per_word);
+    if transposed {
+        let words = panel.len() / BLOCK;
+        let mut rows = scratch::take(Slot::Row, BLOCK * words);
+        for (r, row) in rows.chunks_exact_mut(words).take(width).enumerate() {
+            run_to_words(micro, &b[(first + r) * k..][..k], row);
         }
-        panel[32 * used..].fill(0);
+        transpose(micro, &rows, words, panel, BLOCK, width, used);
+    } else {
+        for (i, out) in panel.chunks_exact_mut(BLOCK).take(used).enumerate() {
+            let row = |r: usize| &b[r * n + first..][..width];
+            let high = (per_word == 2 && 2 * i + 1 < k).then(|| row(2 * i + 1));
+            rows_to_words(micro, row(i * per_word), high, &mut out[..width]);
+        }
     }
+    panel[32 * used..].fill(0);
 }

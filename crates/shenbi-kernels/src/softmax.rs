@@ -1,25 +1,25 @@
 //! A linear layer onto a vocabulary with the softmax that follows, without ever holding all logits: the negative log
-//! likelihood of given tokens with its gradients, and tokens drawn at random.
+//! likelihood of given tokens with its gradients.
 
 use crate::error::{KernelError, expect_len, expect_nonzero};
 use crate::functions::exp;
-use crate::isa::{Isa, Precision, Work, active_isa, vectorize};
+use crate::isa::{Precision, Work, active_isa, vectorize};
 use crate::matmul::{Transpose, gemm};
 use crate::parallel::{SharedMut, for_items};
 
 /// Rows whose logits are held at once.
 const ROWS: usize = 64;
-/// Logits summed apart, so that sums vectorise and a draw need not pass all of them.
+/// Logits summed apart, so that sums vectorise.
 const RUN: usize = 64;
 
 /// A linear layer onto a vocabulary, kept as products want it.
 #[derive(Clone, Debug)]
 pub struct Head {
-    vocabulary: usize,
-    width: usize,
+    pub(crate) vocabulary: usize,
+    pub(crate) width: usize,
     /// `[width, vocabulary]`
-    turned: Vec<f32>,
-    bias: Vec<f32>,
+    pub(crate) turned: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
 }
 
 impl Head {
@@ -231,97 +231,6 @@ impl Work for SumRows<'_> {
     }
 }
 
-/// One token a row, drawn from softmax((W x + b) / temperature) by that row's uniform number in [0, 1); at temperature 0
-/// the likeliest. `p` is that of the product.
-///
-/// # Shapes
-/// x: `[n, width]`, uniforms and tokens: `[n]`.
-///
-/// # Errors
-/// If a slice does not fit its shape.
-pub fn sample(
-    head: &Head,
-    x: &[f32],
-    temperature: f32,
-    uniforms: &[f32],
-    tokens: &mut [u32],
-    p: Precision,
-) -> Result<(), KernelError> {
-    const OP: &str = "sample";
-    let (v, h, n) = (head.vocabulary, head.width, tokens.len());
-    expect_len(OP, "x", x.len(), &[n, h])?;
-    expect_len(OP, "uniforms", uniforms.len(), &[n])?;
-    let isa = active_isa()?;
-    let mut logits = vec![0.0; ROWS.min(n) * v];
-    for (block, tokens) in tokens.chunks_mut(ROWS).enumerate() {
-        let (first, rows) = (block * ROWS, tokens.len());
-        let logits = &mut logits[..rows * v];
-        head.products(&x[first * h..][..rows * h], logits, p)?;
-        draw_rows(isa, head, logits, temperature, &uniforms[first..][..rows], tokens);
-    }
-    Ok(())
-}
-
-fn draw_rows(isa: Isa, head: &Head, logits: &mut [f32], temperature: f32, uniforms: &[f32], tokens: &mut [u32]) {
-    let v = head.vocabulary;
-    let (shared, drawn) = (SharedMut::new(logits), SharedMut::new(tokens));
-    for_items(uniforms.len(), |i| {
-        #[allow(unsafe_code)]
-        // SAFETY: each item has its own row.
-        let (logits, token) = unsafe { (shared.slice(i * v, v), &mut drawn.slice(i, 1)[0]) };
-        vectorize(isa, Draw { bias: &head.bias, logits, temperature, uniform: uniforms[i], token });
-    });
-}
-
-struct Draw<'a> {
-    bias: &'a [f32],
-    logits: &'a mut [f32],
-    temperature: f32,
-    uniform: f32,
-    token: &'a mut u32,
-}
-
-impl Work for Draw<'_> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { bias, logits, temperature, uniform, token } = self;
-        let factor = if temperature > 0.0 { 1.0 / temperature } else { 1.0 };
-        let most = biased_maximum(logits, bias, factor);
-        if temperature <= 0.0 {
-            *token = logits.iter().position(|logit| *logit == most).unwrap_or(0) as u32;
-            return;
-        }
-        let mut sums = [0.0f32; 1024];
-        // Runs so long that there are no more than sums for them.
-        let run = RUN.max(logits.len().div_ceil(sums.len()));
-        let mut total = 0.0;
-        for (values, sum) in logits.chunks_mut(run).zip(&mut sums) {
-            *sum = exponentials(values, most);
-            total += *sum;
-        }
-        let mut left = uniform * total;
-        let mut chosen = None;
-        for (i, (values, sum)) in logits.chunks(run).zip(&sums).enumerate() {
-            if left >= *sum {
-                left -= sum;
-                continue;
-            }
-            for (j, value) in values.iter().enumerate() {
-                left -= value;
-                if left < 0.0 {
-                    chosen = Some(i * run + j);
-                    break;
-                }
-            }
-            if chosen.is_some() {
-                break;
-            }
-        }
-        // Rounding may leave a little: then the likeliest.
-        *token = chosen.or_else(|| logits.iter().position(|value| *value >= 1.0)).unwrap_or(0) as u32;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,30 +276,6 @@ mod tests {
             let error = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
             assert!(error < 1e-5, "{error}");
         }
-    }
-
-    #[test]
-    fn draws_follow_the_softmax() {
-        let (v, h, n) = (100, 2, 40_000);
-        let head = Head::new(&numbers(v * h, 5), &numbers(v, 6)).unwrap();
-        let x: Vec<f32> = [0.3, -0.8].repeat(n);
-        let uniforms: Vec<f32> = (0..n).map(|i| i as f32 / n as f32).collect();
-        let mut tokens = vec![0; n];
-        for temperature in [1.0, 0.5] {
-            sample(&head, &x, temperature, &uniforms, &mut tokens, Precision::F32).unwrap();
-            let mut logits = vec![0.0; v];
-            head.products(&x[..h], &mut logits, Precision::F32).unwrap();
-            let e: Vec<f32> = logits.iter().zip(&head.bias).map(|(l, b)| ((l + b) / temperature).exp()).collect();
-            let sum: f32 = e.iter().sum();
-            for (token, e) in e.iter().enumerate() {
-                let share = tokens.iter().filter(|t| **t as usize == token).count() as f32 / n as f32;
-                assert!((share - e / sum).abs() < 2e-4, "{token}: {share}, expected {}", e / sum);
-            }
-        }
-        sample(&head, &x[..h], 0.0, &[0.9], &mut tokens[..1], Precision::F32).unwrap();
-        let mut greedy = tokens[..1].to_vec();
-        sample(&head, &x[..h], 1e-3, &[0.2], &mut greedy, Precision::F32).unwrap();
-        assert_eq!(greedy[0], tokens[0]);
     }
 
     #[test]

@@ -71,6 +71,18 @@ pub fn max_pool2d(x: Tensor<4>, pool: Pool) -> Tensor<4> {
     module::max_pool2d(to_f32(x), options)
 }
 
+/// The largest value over all pixels, in x's type on the CPU.
+///
+/// # Shapes
+/// x: `[b, c, h, w]`, returns `[b, c]`.
+pub fn max_of_pixels(x: Tensor<4>) -> Tensor<2> {
+    let [b, c, h, w] = x.dims();
+    if on_cpu(x.device()) {
+        return max_pool2d(x, Pool::new(h.max(w), 1)).reshape([b, c]);
+    }
+    x.reshape([b, c, h * w]).max_dim(2).reshape([b, c])
+}
+
 /// The mean of each window, in f32: PyTorch's `avg_pool2d`, without windows that hang over. `zeros`: whether pixels
 /// outside of the picture count as zeros (`count_include_pad`), or not at all.
 ///

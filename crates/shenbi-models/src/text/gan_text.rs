@@ -3,9 +3,11 @@
 //!
 //! - The policy is a [`super::gpt::Gpt`]; a linear layer on its features estimates the value of every prefix.
 //! - The discriminator is [`super::seqgan::Discriminator`]; its logit on the finished text is the reward of the last token,
-//!   normalised over the batch. Each token also pays β (log p(x) - log p_start(x)).
+//!   less its mean over the batch. Each token also pays β (log p(x) - log p_start(x)): with a perfect discriminator of the
+//!   start and β = 1 the best policy would be the real texts' distribution.
 //! - Advantages are generalised (1506.02438): δₜ = rₜ + γ Vₜ₊₁ - Vₜ, Aₜ = δₜ + γλ Aₜ₊₁, then normalised over the batch.
 //! - The policy's loss is -min(ρA, clip(ρ, 1-ε, 1+ε) A), ρ = p(x) / p_old(x) (eq. 7); the value's is its squared error.
+//! - The likelihood of real texts may be part of the loss (2203.02155, section 3.5).
 //!
 //! The clipped loss depends on the parameters through log p(x) alone, so that its gradient is that of Σ w (-log p) with
 //! w = ρA where the clip does not bind and 0 where it does ([`policy_weights`]).

@@ -20,7 +20,7 @@ use shenbi_nn::weights::values;
 use shenbi_nn::{Embedding, Init, LayerNorm, Linear, ops};
 
 use super::END;
-use super::seqgan::highway;
+use super::seqgan::{highway, over_windows};
 
 /// Shape of a [`Relational`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -309,19 +309,10 @@ impl Discriminator {
     fn judge(&self, x: Tensor<3>) -> Tensor<1> {
         let [b, t, n] = x.dims();
         let (views, e) = (self.views, n / self.views);
-        // Views become rows.
-        let x = x.reshape([b, t, views, e]).swap_dims(1, 2).reshape([b * views * t, e]);
-        let parts = self.convolutions.iter().zip(&self.windows).map(|(convolution, &window)| {
-            let places = t + 1 - window;
-            let starts = (0..b * views).flat_map(|row| (0..places).map(move |place| row * t + place));
-            let ids: Vec<i32> = starts.flat_map(|start| (start..start + window).map(|at| at as i32)).collect();
-            let rows = b * views * places;
-            let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows * window]), &x.device());
-            let y = convolution.forward(x.clone().select(0, ids).reshape([rows, window * e]));
-            let [_, filters] = y.dims();
-            ops::relu(y.reshape([b * views, places, filters]).max_dim(1).reshape([b * views, filters]))
-        });
-        let features = highway(&self.transform, &self.gate, Tensor::cat(parts.collect(), 1));
+        // Views become texts.
+        let x = x.reshape([b, t, views, e]).swap_dims(1, 2).reshape([b * views, t, e]);
+        let features = over_windows(&self.convolutions, &self.windows, x);
+        let features = highway(&self.transform, &self.gate, features);
         self.out.forward(self.narrow.forward(features)).reshape([b * views])
     }
 }

@@ -16,7 +16,9 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
-use shenbi_nn::{Embedding, Init, Linear, ops};
+use shenbi_nn::ops::{self, Stride};
+use shenbi_nn::pool::max_of_pixels;
+use shenbi_nn::{Embedding, Init, Linear};
 
 use super::Sequences;
 
@@ -121,22 +123,9 @@ impl Discriminator {
     /// # Shapes
     /// Returns `[b, features]`.
     pub fn features(&self, texts: &Sequences, device: &Device) -> Tensor<2> {
-        let (b, t) = (texts.rows(), texts.length);
-        let parts = self.convolutions.iter().zip(&self.windows).map(|(convolution, &window)| {
-            let places = t + 1 - window;
-            let mut ids = Vec::with_capacity(b * places * window);
-            for row in texts.iter() {
-                row.windows(window).for_each(|window| ids.extend(window.iter().map(|id| *id as i32)));
-            }
-            let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [b * places, window]), device);
-            let x = self.embed.forward(ids); // [b * places, window, embedding]
-            let [rows, _, embedding] = x.dims();
-            let y = convolution.forward(x.reshape([rows, window * embedding])); // [b * places, filters]
-            let [_, filters] = y.dims();
-            // The largest first: ReLU changes no order.
-            ops::relu(y.reshape([b, places, filters]).max_dim(1).reshape([b, filters]))
-        });
-        let features = Tensor::cat(parts.collect(), 1);
+        let ids: Vec<i32> = texts.ids.iter().map(|id| *id as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [texts.rows(), texts.length]), device);
+        let features = over_windows(&self.convolutions, &self.windows, self.embed.forward(ids));
         highway(&self.transform, &self.gate, features)
     }
 
@@ -158,6 +147,23 @@ impl Discriminator {
     pub fn width(&self) -> usize {
         self.out.weight.dims()[1]
     }
+}
+
+/// The largest response of each filter over a text: a convolution along the tokens.
+///
+/// # Shapes
+/// convolutions: weights `[filters, window * e]`, x: `[b, t, e]`; returns `[b, all filters]`.
+pub(crate) fn over_windows(convolutions: &[Linear], windows: &[usize], x: Tensor<3>) -> Tensor<2> {
+    let [b, t, e] = x.dims();
+    let x = x.reshape([b, 1, t, e]).permute([0, 3, 1, 2]); // a picture one pixel high
+    let parts = convolutions.iter().zip(windows).map(|(convolution, &window)| {
+        let weight = convolution.weight.val();
+        let [filters, _] = weight.dims();
+        let weight = weight.reshape([filters, 1, window, e]).permute([0, 3, 1, 2]); // [filters, e, 1, window]
+        let stride = Stride { stride: 1, padding: 0, groups: 1 };
+        max_of_pixels(ops::conv2d(x.clone(), weight, convolution.bias.as_ref().map(|bias| bias.val()), stride, 0.0))
+    });
+    ops::to_f32(Tensor::cat(parts.collect(), 1))
 }
 
 /// τ relu(W x) + (1 - τ) x with τ = sigmoid(V x) (1505.00387, eq. 3).

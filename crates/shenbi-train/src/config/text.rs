@@ -101,6 +101,8 @@ pub struct TextRecipe {
     pub rollouts: usize,
     /// `seqgan`: share of itself that the rollout policy keeps at each step.
     pub policy_decay: f64,
+    /// `seqgan`: whether a place's mean reward over the batch is subtracted (less variance, the same gradient on average).
+    pub baseline: bool,
     /// `relgan`: inverse temperature at the end; it starts at 1.
     pub last_beta: f64,
     /// `relgan`: embeddings through which the discriminator sees a text.
@@ -111,6 +113,8 @@ pub struct TextRecipe {
     pub clip: f64,
     /// `ppo`: β, what a token pays for being likelier than at the start of the game.
     pub kl: f64,
+    /// `ppo`: weight of the likelihood of real texts in each pass.
+    pub likelihood: f64,
     /// `ppo`: λ of the advantages.
     pub lambda: f64,
     /// `ppo`: weight of the values' squared error.
@@ -151,11 +155,13 @@ impl Default for TextRecipe {
             keep: 0.75,
             rollouts: 16,
             policy_decay: 0.8,
+            baseline: false,
             last_beta: 100.0,
             views: 64,
             passes: 2,
             clip: 0.2,
-            kl: 0.05,
+            kl: 0.5,
+            likelihood: 0.0,
             lambda: 0.95,
             value_weight: 0.5,
         }
@@ -171,7 +177,7 @@ pub const TEXT_RECIPES: [(&str, Preset); 5] = [
     ("mle-transformer", |recipe| (recipe.writer, recipe.rate, recipe.weight_decay) = (Writer::Transformer, 1e-3, 0.1)),
     ("seqgan", |recipe| {
         (recipe.method, recipe.pretrain) = (Method::Seqgan, 0.5);
-        recipe.filters = seqgan::PAPER_FILTERS.to_vec();
+        (recipe.generator_rate, recipe.filters) = (1e-2, seqgan::PAPER_FILTERS.to_vec());
     }),
     ("relgan", |recipe| {
         (recipe.method, recipe.writer, recipe.pretrain, recipe.warmup) = (Method::Relgan, Writer::Relational, 0.3, 0);
@@ -182,7 +188,8 @@ pub const TEXT_RECIPES: [(&str, Preset); 5] = [
     ("gan-text", |recipe| {
         (recipe.method, recipe.writer, recipe.pretrain) = (Method::Ppo, Writer::Transformer, 0.6);
         (recipe.rate, recipe.weight_decay) = (1e-3, 0.1);
-        (recipe.generator_rate, recipe.discriminator_rate, recipe.discriminator_steps) = (1e-4, 3e-4, 1);
+        (recipe.generator_rate, recipe.discriminator_rate, recipe.discriminator_steps) = (1e-4, 3e-4, 2);
+        recipe.keep = 0.5;
     }),
 ];
 
@@ -243,6 +250,7 @@ impl TextRecipe {
             ("passes", self.passes as f64, 1.0, 100.0),
             ("clip", self.clip, 0.001, 10.0),
             ("kl", self.kl, 0.0, 100.0),
+            ("likelihood", self.likelihood, 0.0, 100.0),
             ("lambda", self.lambda, 0.0, 1.0),
             ("value_weight", self.value_weight, 0.0, 100.0),
         ])?;

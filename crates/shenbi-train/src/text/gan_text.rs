@@ -43,7 +43,8 @@ impl GanTextTrainer {
         })
     }
 
-    fn game(&mut self) -> Losses {
+    /// real: texts to stay likely.
+    fn game(&mut self, real: &Sequences) -> Losses {
         let recipe = self.base.recipe.clone();
         let ends = self.base.config.ends;
         if self.base.steps.gan == 0 {
@@ -58,7 +59,7 @@ impl GanTextTrainer {
             let (_, guesses) = frozen.features(&texts, &self.base.device);
             let guesses = values(guesses).data;
             let logits = self.judge.logits(&self.base, &texts);
-            let (mean, deviation) = moments(&logits, |_| true);
+            let (mean, _) = moments(&logits, |_| true);
             let (mut rewards, mut moved) = (vec![0.0; mask.len()], 0.0);
             for (row, (text, logit)) in texts.iter().zip(&logits).enumerate() {
                 let length = if ends { text_length(text) } else { text.len() };
@@ -66,7 +67,7 @@ impl GanTextTrainer {
                     rewards[at] = -recipe.kl as f32 * (first[at] - old[at]);
                     moved += first[at] - old[at];
                 }
-                rewards[row * texts.length + length - 1] += (logit - mean) / deviation.max(1e-3);
+                rewards[row * texts.length + length - 1] += logit - mean;
             }
             let (gains, returns) = advantages(&rewards, &guesses, &mask, texts.length, 1.0, recipe.lambda as f32);
             let (middle, spread) = moments(&gains, |at| mask[at] > 0.0);
@@ -74,7 +75,7 @@ impl GanTextTrainer {
             losses.push("reward", mean);
             losses.push("kl", moved / mask.iter().sum::<f32>().max(1.0));
             for pass in 0..recipe.passes {
-                let of_pass = self.pass(&texts, &mask, &old, &gains, &returns);
+                let of_pass = self.pass(real, &texts, &mask, &old, &gains, &returns);
                 if pass + 1 == recipe.passes {
                     of_pass.iter().for_each(|(name, value)| losses.push(name, value));
                 }
@@ -91,8 +92,16 @@ impl GanTextTrainer {
         losses
     }
 
-    /// One pass of the clipped loss and the values' squared error over the batch.
-    fn pass(&mut self, texts: &Sequences, mask: &[f32], old: &[f32], gains: &[f32], returns: &[f32]) -> Losses {
+    /// One pass of the clipped loss, the values' squared error and the likelihood of real texts.
+    fn pass(
+        &mut self,
+        real: &Sequences,
+        texts: &Sequences,
+        mask: &[f32],
+        old: &[f32],
+        gains: &[f32],
+        returns: &[f32],
+    ) -> Losses {
         let recipe = &self.base.recipe;
         let new = self.policy.language.losses(texts, mask);
         let (clipped, weights) = policy_weights(&new, old, gains, mask, recipe.clip as f32);
@@ -104,6 +113,14 @@ impl GanTextTrainer {
         let value = off.sum().div_scalar(mask.iter().sum::<f32>().max(1.0));
         let losses = Losses::from_iter([("g", clipped), ("value", scalar(value.clone()))]);
         let loss = self.policy.language.nll_of(features, texts, &weights) + value.mul_scalar(recipe.value_weight);
+        let loss = if recipe.likelihood > 0.0 {
+            let mut weights = real.mask(self.base.config.ends);
+            let share = recipe.likelihood as f32 / weights.iter().sum::<f32>();
+            weights.iter_mut().for_each(|weight| *weight *= share);
+            loss + self.policy.language.nll(real, &weights, &self.base.device)
+        } else {
+            loss
+        };
         let mut grads = loss.backward();
         let rate = recipe.generator_rate;
         self.policy = self.optimizer.step(self.policy.clone(), &mut grads, |_| rate);
@@ -126,7 +143,7 @@ impl Trainer<Sequences> for GanTextTrainer {
 
     fn step(&mut self, texts: &Sequences, phase: Phase, progress: f64) -> Result<Losses, String> {
         if phase == Phase::Gan {
-            return Ok(self.game());
+            return Ok(self.game(texts));
         }
         let language = self.policy.language.clone();
         let (language, losses) = self.base.likelihood(language, &mut self.likelihood, texts, progress);

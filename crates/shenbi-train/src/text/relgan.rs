@@ -28,6 +28,11 @@ pub(super) struct RelganTrainer {
     optimizer_discriminator: Optimizer,
 }
 
+/// A Gumbel number from a uniform one, which is at least 0 and below 1.
+fn gumbel(uniform: f32) -> f32 {
+    -(-uniform.max(f32::MIN_POSITIVE).ln()).ln()
+}
+
 /// Of the game.
 fn game_adam() -> AdamConfig {
     AdamConfig { max_rms: 1.0, ..adam(0.0) }
@@ -68,7 +73,7 @@ impl RelganTrainer {
         let real = Tensor::<2, Int>::from_data(TensorData::new(ids, [b, length]), device);
         let mut stream = rng::stream(recipe.run.seed, "gumbel", self.base.steps.all());
         let count = length * b * self.base.vocabulary();
-        let gumbel: Vec<f32> = (0..count).map(|_| -(-(rng::uniform(&mut stream) + 3e-8).ln()).ln()).collect();
+        let gumbel: Vec<f32> = (0..count).map(|_| gumbel(rng::uniform(&mut stream))).collect();
         let gumbel = Tensor::<2>::from_data(TensorData::new(gumbel, [length * b, self.base.vocabulary()]), device);
         let beta = recipe.last_beta.powf(progress);
         let fake = generator.write_soft(b, length, gumbel, beta, device); // [b, t, v]
@@ -144,5 +149,17 @@ impl Trainer<Sequences> for RelganTrainer {
         let (judge, in_judge) = weights::apply_fitting(self.discriminator.clone(), named, "discriminator");
         (self.language, self.discriminator) = (language, judge);
         vec![("generator", in_language), ("discriminator", in_judge)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gumbel_noise_is_finite() {
+        // The least and the greatest of the numbers drawn: multiples of 2^-24.
+        let (least, greatest) = (gumbel(0.0), gumbel(1.0 - 1.0 / 16_777_216.0));
+        assert!((least + 4.47).abs() < 0.01 && (greatest - 16.64).abs() < 0.01, "{least} {greatest}");
     }
 }

@@ -1,7 +1,9 @@
 //! SeqGAN's step (1609.05473, algorithm 1): texts written, rollouts judged, the generator's policy gradient, the rollout
 //! policy's average, the discriminator.
 //!
-//! Deviates: the mean reward of a place over the batch is subtracted (less variance, the same gradient on average).
+//! Rewards are all positive, as in the paper: whatever was written becomes likelier, the better judged the more, so that
+//! the generator also grows more certain of itself. With `baseline` the mean reward of a place over the batch is
+//! subtracted: the same gradient on average, with less variance and without that effect.
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
@@ -153,6 +155,7 @@ impl SeqganTrainer {
                 let places = || (t..rewards.len()).step_by(length).filter(|at| mask[*at] > 0.0);
                 let count = places().count().max(1) as f32;
                 let mean = places().map(|at| rewards[at]).sum::<f32>() / count;
+                let mean = if self.base.recipe.baseline { mean } else { 0.0 };
                 places().for_each(|at| weights[at] = (rewards[at] - mean) / b as f32);
             }
             let counted: f32 = mask.iter().sum();

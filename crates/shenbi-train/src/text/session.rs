@@ -12,7 +12,7 @@ use super::{TextData, untrained};
 use crate::atomic::write_atomic;
 use crate::budget::{Budget, Clock};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Recipe, TextRecipe};
+use crate::config::{Method, Recipe, TextRecipe};
 use crate::run_folder::RunFolder;
 use crate::samples::Samples;
 use crate::session::{Event, LOG_SECONDS, Outcome, TrainError, save, steps_of};
@@ -73,6 +73,9 @@ pub fn run(plan: TextPlan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>
         }
         save(&mut folder, run, trainer.as_ref(), 0, 0.0, &mut watch, on_event)?;
         saved_step = Some(0);
+        if recipe.method != Method::Likelihood && recipe.pretrain == 0.0 {
+            save_start(&folder, trainer.as_ref())?;
+        }
     }
     let at = trainer.steps();
     let (mut last_sample, mut before) = (None, (at.contrast > 0 && at.gan == 0).then_some(Phase::Contrast));
@@ -98,8 +101,7 @@ pub fn run(plan: TextPlan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>
                 on_event,
             )?;
             (saved, saved_step) = (clock.seconds(), Some(trainer.steps().all()));
-            let bytes = trainer.model().to_bytes(true).map_err(|error| TrainError::Defect(error.to_string()))?;
-            write_atomic(&folder.path().join(START), &bytes)?;
+            save_start(&folder, trainer.as_ref())?;
         }
         before = Some(phase);
         let texts = data.batch(run.seed, consumed(trainer.as_ref()), run.batch);
@@ -150,6 +152,12 @@ pub fn run(plan: TextPlan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>
         last_sample,
         checkpoint: watch.good().cloned(),
     })
+}
+
+/// Keeps the model as it is before the game.
+fn save_start(folder: &RunFolder, trainer: &dyn Trainer<Sequences>) -> Result<(), TrainError> {
+    let bytes = trainer.model().to_bytes(true).map_err(|error| TrainError::Defect(error.to_string()))?;
+    Ok(write_atomic(&folder.path().join(START), &bytes)?)
 }
 
 /// Mean -log p of the held-out texts' tokens.

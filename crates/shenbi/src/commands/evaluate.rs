@@ -16,6 +16,7 @@ mod sheet;
 pub mod side;
 mod taught;
 mod text;
+mod text_embeddings;
 mod text_sides;
 
 use std::path::PathBuf;
@@ -142,6 +143,10 @@ pub struct Args {
     /// Models of texts trained on an oracle's: its file, for the likelihood of what is generated
     #[arg(long, value_name = "FILE")]
     oracle: Option<PathBuf>,
+    /// Models of texts: also the Fréchet distance of sentence embeddings, by this encoder that others trained (a folder as
+    /// Hugging Face has it, such as all-MiniLM-L6-v2)
+    #[arg(long, value_name = "FOLDER")]
+    sentence_encoder: Option<PathBuf>,
     /// Write some of the pictures with their captions to this PNG
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,

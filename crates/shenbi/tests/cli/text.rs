@@ -63,6 +63,8 @@ fn lines_to_texts() {
     assert_eq!(rows, 5, "real texts, and two models at two temperatures");
     let svg = fs::read_to_string(folder.join("a.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("real texts") && svg.contains("\n0.7\n"), "{svg}");
+    run(folder, "evaluate --model run --data lines.txt --sentence-encoder nowhere")
+        .bad(1, &["--sentence-encoder nowhere"]);
     run(folder, "evaluate --model run --data lines.txt --against builtin").bad(2, &["--against builtin", "pictures"]);
 
     let ran = run(folder, "train --resume run --kimg 1.4").good();

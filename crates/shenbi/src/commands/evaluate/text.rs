@@ -11,9 +11,11 @@ use shenbi_metrics::text::{
 };
 use shenbi_models::text::tokenizer::TextTokenizer;
 use shenbi_models::text::{END, Sequences, TextModel};
+use shenbi_nn::kernels::{Precision, auto_precision, set_precision};
 use shenbi_train::text::data::read_oracle;
 
 use super::plot::{Curve, quality_and_variety};
+use super::text_embeddings::Embeddings;
 use super::text_sides::sides;
 use super::{Args, Row, Scores, failed};
 use crate::failure::Failure;
@@ -50,6 +52,9 @@ pub struct TextScores {
     copied: f64,
     /// Share of texts that do, whole.
     copied_whole: f64,
+    /// Fréchet distance of sentence embeddings from real texts'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sentences: Option<f64>,
     /// How it was measured.
     pub(super) protocol: String,
 }
@@ -78,14 +83,17 @@ impl TextScores {
             self.copied * 100.0,
             self.copied_whole * 100.0
         ));
+        if let Some(distance) = self.sentences {
+            lines.push(format!("Fréchet distance of sentence embeddings {distance:.4}"));
+        }
         lines
     }
 }
 
 /// The rows of the table: real texts, then each temperature.
 pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failure> {
-    // Products in f32: these are measurements.
-    shenbi_nn::kernels::set_precision(shenbi_nn::kernels::Precision::F32);
+    // Products in f32: these are measurements. Judges learn at whatever is fastest.
+    set_precision(Precision::F32);
     let temperatures = match (&args.temperature[..], &args.plot) {
         ([], None) => vec![1.0],
         ([], Some(_)) => SWEEP.to_vec(),
@@ -125,7 +133,10 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
     let tokens = encoded(model, &real)?;
     let judge_of = |texts: &Sequences| {
         let vocabulary = model.tokenizer.vocabulary();
-        judge(texts, vocabulary, model.config.ends, JudgeOptions::default()).map_err(failed)
+        set_precision(auto_precision());
+        let judge = judge(texts, vocabulary, model.config.ends, JudgeOptions::default()).map_err(failed);
+        set_precision(Precision::F32);
+        judge
     };
     let mut words = Words::default();
     let real_words: Vec<Vec<u32>> = real.iter().map(|text| words.of(text, characters)).collect();
@@ -137,8 +148,13 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
     let measured = tokens.select(&places(0));
     let characters_of =
         || places(0).iter().map(|place| real[*place].chars().count() + usize::from(model.config.ends)).sum();
+    let embeddings = args.sentence_encoder.as_deref().map(|folder| {
+        let references: Vec<&str> = real.iter().step_by(2).map(String::as_str).collect();
+        Embeddings::open(folder, &references)
+    });
+    let embeddings = embeddings.transpose()?;
     let critic = judge_of(&measured)?;
-    let score = |texts: &[Vec<u32>], ids: &Sequences, what: &str| -> Result<TextScores, Failure> {
+    let score = |written: &[&str], texts: &[Vec<u32>], ids: &Sequences, what: &str| -> Result<TextScores, Failure> {
         let ends = model.config.ends;
         let oracle = oracle.as_ref().map(|oracle| likelihood(oracle, ids, ends, None)).transpose();
         let reverse = likelihood(&judge_of(ids)?, &measured, ends, None);
@@ -153,16 +169,19 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
             distinct: (1..=3).map(|n| distinct(texts, n)).collect(),
             copied: copied(texts, &references, COPIED),
             copied_whole: copied_whole(texts, &references),
+            sentences: embeddings.as_ref().map(|embeddings| embeddings.distance(written)).transpose()?,
             protocol: format!(
-                "{what}; BLEU of NLTK's smoothing method 1 against {} real texts; seed {}",
+                "{what}; BLEU of NLTK's smoothing method 1 against {} real texts; seed {}{}",
                 references.len(),
-                args.seed
+                args.seed,
+                embeddings.as_ref().map_or_else(String::new, |embeddings| format!("; {}", embeddings.protocol()))
             ),
         })
     };
     let mut rows = Vec::new();
     let (others, ids) = (&others[..count.min(others.len())], tokens.select(&places(1)));
-    let real_scores = score(others, &ids, &format!("{} real texts against others", others.len()))?;
+    let real_texts: Vec<&str> = real.iter().skip(1).step_by(2).take(count).map(String::as_str).collect();
+    let real_scores = score(&real_texts, others, &ids, &format!("{} real texts against others", others.len()))?;
     let mark = real_scores.place();
     rows.push(Row { what: "real texts".to_string(), scores: Scores::Text(real_scores) });
     let mut curves = Vec::new();
@@ -181,7 +200,8 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
             let written = side.decode(&ids);
             let ids = if same { ids } else { encoded(model, &written)? };
             let texts: Vec<Vec<u32>> = written.iter().map(|text| words.of(text, characters)).collect();
-            let mut scores = score(&texts, &ids, &format!("{count} texts at temperature {temperature}"))?;
+            let written: Vec<&str> = written.iter().map(String::as_str).collect();
+            let mut scores = score(&written, &texts, &ids, &format!("{count} texts at temperature {temperature}"))?;
             scores.held_out = held_out;
             points.extend(scores.place().map(|place| (place, format!("{temperature}"))));
             let what = match sides.len() {
