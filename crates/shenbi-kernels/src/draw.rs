@@ -202,15 +202,7 @@ fn choose(head: &Head, x: &[f32], parts: &[Part], factor: f32, uniform: Option<f
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn numbers(n: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / 8_388_608.0 - 1.0
-        };
-        (0..n).map(|_| next()).collect()
-    }
+    use crate::softmax::tests::numbers;
 
     #[test]
     fn draws_follow_the_softmax() {

@@ -232,10 +232,11 @@ impl Work for SumRows<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn numbers(n: usize, seed: u64) -> Vec<f32> {
+    /// Numbers in [-1, 1).
+    pub(crate) fn numbers(n: usize, seed: u64) -> Vec<f32> {
         let mut state = seed;
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
