@@ -5,8 +5,10 @@
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use shenbi_data::rng;
+use shenbi_nn::kernels::Precision;
 
 /// Pictures are shifted by up to this share of a side.
 const SHIFT: f64 = 0.125;
@@ -16,6 +18,9 @@ const CUT: f64 = 0.5;
 const SMALL_CUT: f64 = 0.4;
 /// Pictures that share a shift: a shift is one slice a group, so groups keep it cheap.
 const GROUP: usize = 8;
+
+/// From one grey level of 8 bits to the next, in [-1, 1].
+const LEVEL: f32 = 2.0 / 255.0;
 
 /// A kind of change (DiffAugment, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +62,27 @@ pub fn augment(x: Tensor<4>, policies: &[Policy], p: f64, fill: f32, rng: &mut C
 pub fn shift_and_cut(x: Tensor<4>, fill: f32, rng: &mut ChaCha8Rng) -> Tensor<4> {
     let x = translate(x, fill, rng);
     cutout(x, SMALL_CUT, fill, rng)
+}
+
+/// Adds to each number up to half a grey level, up or down, where networks compute in bf16: what was lost when a picture
+/// was rounded to 8 bits. Real and generated pictures alike, each with its own draws.
+///
+/// Areas of exactly one colour are rounded to one and the same wrong number in each layer of a bf16 network, and these
+/// errors add up where others cancel. Without dither D tells real pictures by their sum, which is no property of the
+/// picture and has no gradient that G could follow.
+///
+/// # Shapes
+/// x: `[b, c, h, w]` in [-1, 1], returns the same.
+pub fn dither(x: Tensor<4>, precision: Precision, rng: &mut ChaCha8Rng) -> Tensor<4> {
+    if precision == Precision::F32 {
+        return x;
+    }
+    let shape = x.dims();
+    let mut bytes = vec![0; shape.iter().product()];
+    rng.fill_bytes(&mut bytes);
+    let noise: Vec<f32> = bytes.iter().map(|&byte| (f32::from(byte) / 255.0 - 0.5) * LEVEL).collect();
+    let device = x.device().without_autodiff();
+    x + Tensor::from_data(TensorData::new(noise, shape), &device)
 }
 
 /// What lies outside a picture of so many channels: nothing (transparent black) for RGBA, grey otherwise.
@@ -143,6 +169,20 @@ mod tests {
         assert_eq!(changed(&x, augment(x.clone(), &ALL, 1.0, 0.0, &mut draws)), 1.0);
         let some: f64 = (0..20).map(|_| changed(&x, augment(x.clone(), &[Policy::Color], 0.3, 0.0, &mut draws))).sum();
         assert!((some / 20.0 - 0.3).abs() < 0.1, "{some}");
+    }
+
+    #[test]
+    fn dither_is_of_half_a_level_and_of_bf16_only() {
+        let x = pictures(3);
+        let mut draws = rng::stream(3, "test", 0);
+        assert_eq!(changed(&x, dither(x.clone(), Precision::F32, &mut draws)), 0.0);
+        let noise = values(dither(x.clone(), Precision::Bf16, &mut draws) - x).data;
+        assert!(noise.iter().all(|value| value.abs() <= 0.5001 * LEVEL));
+        let n = noise.len() as f32;
+        let mean = noise.iter().sum::<f32>() / n;
+        let deviation = (noise.iter().map(|value| value * value).sum::<f32>() / n).sqrt();
+        assert!(mean.abs() < 0.03 * LEVEL, "{mean}");
+        assert!((deviation / LEVEL * 12f32.sqrt() - 1.0).abs() < 0.05, "{deviation}");
     }
 
     #[test]

@@ -9,13 +9,14 @@ use shenbi_models::model::Model;
 use shenbi_models::text_to_image::brush::{BrushConfig, Discriminator, Generator};
 use shenbi_models::text_to_image::network::{PainterGenerator, PainterNetwork};
 use shenbi_models::text_to_image::painter::{Painter, PainterConfig};
+use shenbi_nn::kernels::precision;
 use shenbi_nn::ops::normalize;
 use shenbi_nn::optim::{Optimizer, Rule};
 use shenbi_nn::tangent::{self, Penalty};
 use shenbi_nn::weights::{self, Fitted, Named, WeightsError};
 use shenbi_nn::{Init, NormMode, ema};
 
-use crate::augment::{fill, shift_and_cut};
+use crate::augment::{dither, fill, shift_and_cut};
 use crate::backbone;
 use crate::config::BrushRecipe;
 use crate::embeddings::Captions;
@@ -198,6 +199,7 @@ impl BrushTrainer {
 
     /// A picture as D sees it.
     fn seen(&self, x: Tensor<4>, rng: &mut rand_chacha::ChaCha8Rng) -> Tensor<4> {
+        let x = dither(x, precision(), rng);
         if self.recipe.sentences.augment { shift_and_cut(x, fill(self.channels), rng) } else { x }
     }
 

@@ -10,12 +10,13 @@ use shenbi_models::text_to_image::brush;
 use shenbi_models::text_to_image::dfgan::{Discriminator, Generator, condition};
 use shenbi_models::text_to_image::network::{PainterGenerator, PainterNetwork};
 use shenbi_models::text_to_image::painter::{Painter, PainterConfig};
+use shenbi_nn::kernels::precision;
 use shenbi_nn::optim::{AdamConfig, Optimizer, Rule};
 use shenbi_nn::tangent::{self, Penalty};
 use shenbi_nn::weights::{self, Fitted, Named, WeightsError};
 use shenbi_nn::{Init, ema, ops};
 
-use crate::augment::{fill, shift_and_cut};
+use crate::augment::{dither, fill, shift_and_cut};
 use crate::config::DfganRecipe;
 use crate::embeddings::Captions;
 use crate::schedule::cosine;
@@ -140,6 +141,7 @@ impl DfganTrainer {
 
     /// A picture as D sees it.
     fn seen(&self, x: Tensor<4>, rng: &mut rand_chacha::ChaCha8Rng) -> Tensor<4> {
+        let x = dither(x, precision(), rng);
         if self.recipe.sentences.augment { shift_and_cut(x, fill(self.channels), rng) } else { x }
     }
 

@@ -8,12 +8,13 @@ use shenbi_data::rng;
 use shenbi_models::image::model::{ImageConfig, one_hot};
 use shenbi_models::image::{Discriminator, Generator, ImageModel, NetworkConfig};
 use shenbi_models::model::Model;
+use shenbi_nn::kernels::precision;
 use shenbi_nn::optim::{AdamConfig, Optimizer, Rule};
 use shenbi_nn::tangent::{self, Penalty};
 use shenbi_nn::weights::{self, Fitted, Named, Values, WeightsError};
 use shenbi_nn::{BatchStats, Init, NormMode, ema};
 
-use crate::augment::{augment, fill};
+use crate::augment::{augment, dither, fill};
 use crate::backbone;
 use crate::config::{ImageRecipe, OptimizerName, is_part};
 use crate::losses::{cross_entropy, feature_matching, lecam, mmd};
@@ -228,7 +229,7 @@ impl ImageTrainer {
     /// A picture as D sees it.
     fn seen(&self, x: Tensor<4>, progress: f64, draws: &mut ChaCha8Rng) -> Tensor<4> {
         let p = self.chance(progress);
-        augment(x, &self.recipe.augment, p, fill(self.config.network.channels()), draws)
+        augment(dither(x, precision(), draws), &self.recipe.augment, p, fill(self.config.network.channels()), draws)
     }
 
     /// The probability of each augmentation.
