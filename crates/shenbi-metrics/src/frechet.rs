@@ -204,7 +204,7 @@ impl Reference {
         let [of_a, of_b] = n.map(|n| n.map_or_else(|| "?".to_string(), |n| n.to_string()));
         let warning = least.is_some_and(|least| least <= dim).then(|| {
             format!(
-                "{of_a} and {of_b} pictures for {dim} features: the distance is far too large; more than {dim} are needed"
+                "{of_a} and {of_b} samples for {dim} features: the distance is far too large; more than {dim} are needed"
             )
         });
         let protocol = format!("frechet-v1/{protocol}/n={of_a},{of_b}");

@@ -19,7 +19,7 @@ use tempfile::tempdir;
 const TINY: &str = "batch=4 kimg=0.04 precision=f32 vocabulary=40 length=8 embedding=6 hidden=8 text_width=8 layers=1 \
     heads=2 head=4 discriminator_embedding=4 rollouts=2 discriminator_steps=2 views=2 held_out=0.2 sample_seconds=1e9 \
     checkpoint_seconds=1e9";
-const GAMES: &str = "pretrain=0.4 warmup=2 filters=[[1,3],[2,3],[20,5]] likelihood=0.5";
+const GAMES: &str = "pretrain=0.4 warmup=2 filters=[[1,3],[2,3],[20,5]]";
 
 fn recipe(name: &str, data: &Path) -> TextRecipe {
     let mut recipe = Recipe::named(name).unwrap();

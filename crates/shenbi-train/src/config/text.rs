@@ -113,8 +113,6 @@ pub struct TextRecipe {
     pub clip: f64,
     /// `ppo`: β, what a token pays for being likelier than at the start of the game.
     pub kl: f64,
-    /// `ppo`: weight of the likelihood of real texts in each pass.
-    pub likelihood: f64,
     /// `ppo`: λ of the advantages.
     pub lambda: f64,
     /// `ppo`: weight of the values' squared error.
@@ -161,7 +159,6 @@ impl Default for TextRecipe {
             passes: 2,
             clip: 0.2,
             kl: 0.5,
-            likelihood: 0.0,
             lambda: 0.95,
             value_weight: 0.5,
         }
@@ -250,7 +247,6 @@ impl TextRecipe {
             ("passes", self.passes as f64, 1.0, 100.0),
             ("clip", self.clip, 0.001, 10.0),
             ("kl", self.kl, 0.0, 100.0),
-            ("likelihood", self.likelihood, 0.0, 100.0),
             ("lambda", self.lambda, 0.0, 1.0),
             ("value_weight", self.value_weight, 0.0, 100.0),
         ])?;

@@ -43,8 +43,7 @@ impl GanTextTrainer {
         })
     }
 
-    /// real: texts to stay likely.
-    fn game(&mut self, real: &Sequences) -> Losses {
+    fn game(&mut self) -> Losses {
         let recipe = self.base.recipe.clone();
         let ends = self.base.config.ends;
         if self.base.steps.gan == 0 {
@@ -75,7 +74,7 @@ impl GanTextTrainer {
             losses.push("reward", mean);
             losses.push("kl", moved / mask.iter().sum::<f32>().max(1.0));
             for pass in 0..recipe.passes {
-                let of_pass = self.pass(real, &texts, &mask, &old, &gains, &returns);
+                let of_pass = self.pass(&texts, &mask, &old, &gains, &returns);
                 if pass + 1 == recipe.passes {
                     of_pass.iter().for_each(|(name, value)| losses.push(name, value));
                 }
@@ -92,16 +91,8 @@ impl GanTextTrainer {
         losses
     }
 
-    /// One pass of the clipped loss, the values' squared error and the likelihood of real texts.
-    fn pass(
-        &mut self,
-        real: &Sequences,
-        texts: &Sequences,
-        mask: &[f32],
-        old: &[f32],
-        gains: &[f32],
-        returns: &[f32],
-    ) -> Losses {
+    /// One pass of the clipped loss and the values' squared error.
+    fn pass(&mut self, texts: &Sequences, mask: &[f32], old: &[f32], gains: &[f32], returns: &[f32]) -> Losses {
         let recipe = &self.base.recipe;
         let new = self.policy.language.losses(texts, mask);
         let (clipped, weights) = policy_weights(&new, old, gains, mask, recipe.clip as f32);
@@ -113,14 +104,6 @@ impl GanTextTrainer {
         let value = off.sum().div_scalar(mask.iter().sum::<f32>().max(1.0));
         let losses = Losses::from_iter([("g", clipped), ("value", scalar(value.clone()))]);
         let loss = self.policy.language.nll_of(features, texts, &weights) + value.mul_scalar(recipe.value_weight);
-        let loss = if recipe.likelihood > 0.0 {
-            let mut weights = real.mask(self.base.config.ends);
-            let share = recipe.likelihood as f32 / weights.iter().sum::<f32>();
-            weights.iter_mut().for_each(|weight| *weight *= share);
-            loss + self.policy.language.nll(real, &weights, &self.base.device)
-        } else {
-            loss
-        };
         let mut grads = loss.backward();
         let rate = recipe.generator_rate;
         self.policy = self.optimizer.step(self.policy.clone(), &mut grads, |_| rate);
@@ -143,7 +126,7 @@ impl Trainer<Sequences> for GanTextTrainer {
 
     fn step(&mut self, texts: &Sequences, phase: Phase, progress: f64) -> Result<Losses, String> {
         if phase == Phase::Gan {
-            return Ok(self.game(texts));
+            return Ok(self.game());
         }
         let language = self.policy.language.clone();
         let (language, losses) = self.base.likelihood(language, &mut self.likelihood, texts, progress);

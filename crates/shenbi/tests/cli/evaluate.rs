@@ -50,7 +50,7 @@ fn compares_pictures_of_a_model_and_of_folders() {
 
     let given = "--features f.safetensors --data data";
     let ran = run(folder, &format!("evaluate --model run {given} -n 8 --json --sheet s.png --seed 3")).good();
-    assert!(ran.err.contains("warning: Fréchet (SqueezeNet): 8 and 8 pictures for 512 features"), "{}", ran.err);
+    assert!(ran.err.contains("warning: Fréchet (SqueezeNet): 8 and 8 samples for 512 features"), "{}", ran.err);
     let json = ran.json();
     assert_eq!((json["model"].as_str(), json["data"].as_str()), (Some("run"), Some("data")));
     let scores = &json["rows"][0]["pictures"];

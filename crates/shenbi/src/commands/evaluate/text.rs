@@ -55,6 +55,9 @@ pub struct TextScores {
     /// Fréchet distance of sentence embeddings from real texts'.
     #[serde(skip_serializing_if = "Option::is_none")]
     sentences: Option<f64>,
+    /// Why that says little, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sentences_warning: Option<String>,
     /// How it was measured.
     pub(super) protocol: String,
 }
@@ -84,7 +87,8 @@ impl TextScores {
             self.copied_whole * 100.0
         ));
         if let Some(distance) = self.sentences {
-            lines.push(format!("Fréchet distance of sentence embeddings {distance:.4}"));
+            let warning = self.sentences_warning.as_ref().map_or_else(String::new, |text| format!("; warning: {text}"));
+            lines.push(format!("Fréchet distance of sentence embeddings {distance:.4}{warning}"));
         }
         lines
     }
@@ -159,6 +163,7 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
         let oracle = oracle.as_ref().map(|oracle| likelihood(oracle, ids, ends, None)).transpose();
         let reverse = likelihood(&judge_of(ids)?, &measured, ends, None);
         let quality = likelihood(&critic, ids, ends, None);
+        let sentences = embeddings.as_ref().map(|embeddings| embeddings.distance(written)).transpose()?;
         Ok(TextScores {
             held_out: None,
             oracle: oracle.map_err(failed)?,
@@ -169,7 +174,8 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
             distinct: (1..=3).map(|n| distinct(texts, n)).collect(),
             copied: copied(texts, &references, COPIED),
             copied_whole: copied_whole(texts, &references),
-            sentences: embeddings.as_ref().map(|embeddings| embeddings.distance(written)).transpose()?,
+            sentences: sentences.as_ref().map(|found| found.distance),
+            sentences_warning: sentences.and_then(|found| found.warning),
             protocol: format!(
                 "{what}; BLEU of NLTK's smoothing method 1 against {} real texts; seed {}{}",
                 references.len(),

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use shenbi_metrics::{Moments, Reference};
+use shenbi_metrics::{Frechet, Moments, Reference};
 use shenbi_models::encoder::pretrained::Pretrained;
 
 use super::failed;
@@ -28,10 +28,10 @@ impl Embeddings {
         Ok(Self { encoder, real })
     }
 
-    /// How far these texts are.
-    pub fn distance(&self, texts: &[&str]) -> Result<f64, Failure> {
+    /// How far these texts are, with a warning where they are too few to tell.
+    pub fn distance(&self, texts: &[&str]) -> Result<Frechet, Failure> {
         let gaussian = moments(&self.encoder, texts)?.gaussian().map_err(failed)?;
-        Ok(self.real.distance(&gaussian, "").map_err(failed)?.distance)
+        self.real.distance(&gaussian, "").map_err(failed)
     }
 
     /// Which encoder it is.
