@@ -9,7 +9,7 @@ use crate::isa::{BLOCK, Micro, Precision, Work, vectorize};
 use crate::matmul::PackA;
 use crate::parallel::{SharedMut, for_items};
 use crate::scratch::{self, Slot};
-use crate::softmax::{AREA, GROUP, Head, PANELS, PackedHead, Part, exponentials};
+use crate::softmax::{AREA, GROUP, Head, PANELS, PackedHead, Part, exponentials, row_of};
 
 /// One token a row, drawn from softmax((W x + b) / temperature) by that row's uniform number in [0, 1); at temperature 0
 /// the likeliest. `p` is that of the product.
@@ -63,16 +63,20 @@ impl Work for Draw<'_> {
         let size = [self.n, head.width];
         PackA { micro, a: self.x, size, transposed: false, block: self.block, packed: &mut a }.run();
         let factor = if self.temperature > 0.0 { 1.0 / self.temperature } else { 1.0 };
-        let mut logits = scratch::take(Slot::Block, PANELS * AREA);
-        let logits = logits.as_f32_mut();
+        let mut products = scratch::take(Slot::Block, PANELS * AREA);
+        let products = products.as_f32_mut();
+        let mut logits = [0.0; GROUP];
         let groups = self.head.groups();
         let mut parts = vec![Part { most: f32::MIN, sum: 0.0 }; rows * groups]; // [rows, groups]
         let session = micro.enter();
         for group in 0..groups {
-            // SAFETY: logits are aligned as their buffer is, session held.
-            unsafe { self.head.products(&a, rows, group, logits) };
+            let bias = self.head.bias(group);
+            let logits = &mut logits[..bias.len()];
+            // SAFETY: products are aligned as their buffer is, session held.
+            unsafe { self.head.products(&a, rows, group, products) };
             for (row, parts) in parts.chunks_exact_mut(groups).enumerate() {
-                parts[group] = exponentials(&mut logits[row * BLOCK..], AREA, self.head.bias(group), factor);
+                row_of(products, row, logits);
+                parts[group] = exponentials(logits, bias, factor);
             }
         }
         drop(session);
@@ -113,7 +117,7 @@ fn choose(head: &Head, x: &[f32], parts: &[Part], factor: f32, uniform: Option<f
             *logit += x * weight;
         }
     }
-    let sum = exponentials(&mut logits, BLOCK, &bias, factor).sum;
+    let sum = exponentials(&mut logits, &bias, factor).sum;
     if let Some(share) = share {
         let mut left = share * sum;
         for (i, value) in logits[..count].iter().enumerate() {

@@ -133,49 +133,50 @@ pub(crate) struct Part {
     pub(crate) sum: f32,
 }
 
-/// Adds the bias, multiplies by `factor`, and takes e to the power of what is left without the largest; in place. Runs of
-/// 32 logits begin `stride` apart; `bias` has as many.
+/// One row of [`PackedHead::products`].
 #[inline(always)]
-pub(crate) fn exponentials(logits: &mut [f32], stride: usize, bias: &[f32], factor: f32) -> Part {
+pub(crate) fn row_of(products: &[f32], row: usize, logits: &mut [f32]) {
+    for (panel, logits) in logits.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+        logits.copy_from_slice(&products[panel * AREA + row * BLOCK..][..BLOCK]);
+    }
+}
+
+/// Adds the bias, multiplies by `factor`, and takes e to the power of what is left without the largest; in place. Lengths
+/// are multiples of 16.
+#[inline(always)]
+pub(crate) fn exponentials(logits: &mut [f32], bias: &[f32], factor: f32) -> Part {
     // Not -infinity: a group of nothing else would become NaN.
-    let mut most = [f32::MIN; BLOCK];
-    for (i, bias) in bias.as_chunks::<BLOCK>().0.iter().enumerate() {
-        for ((logit, bias), most) in logits[i * stride..][..BLOCK].iter_mut().zip(bias).zip(&mut most) {
+    let mut most = [f32::MIN; 16];
+    for (part, bias) in logits.chunks_exact_mut(16).zip(bias.chunks_exact(16)) {
+        for ((logit, bias), most) in part.iter_mut().zip(bias).zip(&mut most) {
             *logit = (*logit + bias) * factor;
             *most = larger(*most, *logit);
         }
     }
-    let most = halve(most, larger);
-    let mut sums = [0.0; BLOCK];
-    for i in 0..bias.len() / BLOCK {
-        for (logit, sum) in logits[i * stride..][..BLOCK].iter_mut().zip(&mut sums) {
-            *logit = exp(*logit - most);
-            *sum += *logit;
-        }
+    let most = largest(most);
+    logits.iter_mut().for_each(|value| *value = exp(*value - most));
+    let mut sums = [0.0f32; 16];
+    for part in logits.chunks_exact(16) {
+        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
     }
-    Part { most, sum: halve(sums, |a, b| a + b) }
+    Part { most, sum: sums.iter().sum() }
+}
+
+/// Halves them until one is left, which vectorises.
+#[inline(always)]
+fn largest(x: [f32; 16]) -> f32 {
+    let x: [f32; 8] = std::array::from_fn(|i| larger(x[i], x[i + 8]));
+    let x: [f32; 4] = std::array::from_fn(|i| larger(x[i], x[i + 4]));
+    larger(larger(x[0], x[2]), larger(x[1], x[3]))
 }
 
 #[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
+pub(crate) fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
-}
-
-/// Folds the upper half onto the lower until one number is left.
-#[inline(always)]
-fn halve(mut numbers: [f32; BLOCK], fold: impl Fn(f32, f32) -> f32) -> f32 {
-    for half in [16, 8, 4, 2, 1] {
-        for i in 0..half {
-            numbers[i] = fold(numbers[i], numbers[i + half]);
-        }
-    }
-    numbers[0]
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
-
     /// Numbers in [-1, 1).
     pub(crate) fn numbers(n: usize, seed: u64) -> Vec<f32> {
         let mut state = seed;
@@ -184,10 +185,5 @@ pub(crate) mod tests {
             (state >> 40) as f32 / 8_388_608.0 - 1.0
         };
         (0..n).map(|_| next()).collect()
-    }
-
-    #[test]
-    fn a_head_has_whole_rows() {
-        assert!(Head::new(&[0.0; 7], &[0.0; 3]).is_err());
     }
 }

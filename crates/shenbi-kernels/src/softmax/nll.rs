@@ -3,7 +3,7 @@
 //! Rows go by blocks of 32, as many at once as there are threads. What a block keeps for the weight's gradient is the logits'
 //! gradients as operands of that product, in the memory that its exponentials had.
 
-use super::{AREA, GROUP, Head, PANELS, PackedHead, exponentials, larger};
+use super::{AREA, GROUP, Head, PANELS, PackedHead, exponentials, larger, row_of};
 use crate::error::{KernelError, expect_len};
 use crate::functions::exp;
 use crate::isa::{BLOCK, Micro, Precision, Work, vectorize};
@@ -182,7 +182,7 @@ struct Gradient<'a> {
 
 /// What the gradients of weight and bias need of a block of rows.
 struct Kept {
-    /// Exponentials `[panels, 32 rows, 32 tokens]`; then, where each panel begins, its gradients as a B panel along the rows.
+    /// Exponentials `[groups, rows, tokens]`; then, AREA words apart, their gradients as B panels along the rows.
     logits: Buffer,
     /// The block's x as A blocks along the rows.
     inputs: Buffer,
@@ -203,9 +203,9 @@ impl Work for Block<'_> {
         let mut a = scratch::take(Slot::Panel, BLOCK * micro.k_words(h));
         PackA { micro, a: inputs, size: [n, h], transposed: false, block: 0, packed: &mut a }.run();
         let losses_here = match self.gradient {
-            None => softmax(head, &a, self.rows, &mut scratch::take(Slot::Logits, PANELS * AREA), 0).losses,
+            None => softmax(head, &a, self.rows, scratch::take(Slot::Logits, PANELS * AREA).as_f32_mut(), 0).losses,
             Some(mut gradient) => {
-                let found = softmax(head, &a, self.rows, &mut gradient.kept.logits, PANELS * AREA);
+                let found = softmax(head, &a, self.rows, gradient.kept.logits.as_f32_mut(), PANELS * AREA);
                 gradient.run(head, self.rows, &found.factors);
                 for (i, packed) in gradient.kept.inputs.chunks_exact_mut(BLOCK * micro.k_words(BLOCK)).enumerate() {
                     PackA { micro, a: inputs, size: [h, n], transposed: true, block: i, packed }.run();
@@ -227,24 +227,26 @@ struct Softmax {
     factors: Vec<[f32; BLOCK]>,
 }
 
-/// Leaves the exponentials of each group `per_group` floats after those of the one before.
+/// Leaves the exponentials of each group `[rows, tokens]`, `per_group` floats after those of the one before.
 #[inline(always)]
-fn softmax(head: &PackedHead<'_>, a: &[u32], rows: &[Row], logits: &mut Buffer, per_group: usize) -> Softmax {
+fn softmax(head: &PackedHead<'_>, a: &[u32], rows: &[Row], kept: &mut [f32], per_group: usize) -> Softmax {
     let groups = head.groups();
     let (mut most, mut sums) = (vec![[f32::MIN; BLOCK]; groups], vec![[0.0; BLOCK]; groups]);
     let mut at_target = [0.0; BLOCK];
+    let mut products = scratch::take(Slot::Block, PANELS * AREA);
+    let products = products.as_f32_mut();
     let session = head.micro.enter();
     for group in 0..groups {
         let bias = head.bias(group);
-        let logits = &mut logits.as_f32_mut()[group * per_group..][..bias.len() * BLOCK];
-        // SAFETY: whole blocks of an aligned buffer, session held.
-        unsafe { head.products(a, rows.len(), group, logits) };
-        for (i, Row { target, .. }) in rows.iter().enumerate() {
-            let logits = &mut logits[i * BLOCK..];
-            if target / GROUP == group {
-                at_target[i] = logits[target % GROUP / BLOCK * AREA + target % BLOCK] + bias[target % GROUP];
+        let kept = &mut kept[group * per_group..][..rows.len() * bias.len()];
+        // SAFETY: products are aligned as their buffer is, session held.
+        unsafe { head.products(a, rows.len(), group, products) };
+        for (i, (logits, row)) in kept.chunks_exact_mut(bias.len()).zip(rows).enumerate() {
+            row_of(products, i, logits);
+            if row.target / GROUP == group {
+                at_target[i] = logits[row.target % GROUP] + bias[row.target % GROUP];
             }
-            let part = exponentials(logits, AREA, bias, 1.0);
+            let part = exponentials(logits, bias, 1.0);
             (most[group][i], sums[group][i]) = (part.most, part.sum);
         }
     }
@@ -271,7 +273,7 @@ impl Gradient<'_> {
     fn run(&mut self, head: &PackedHead<'_>, rows: &[Row], factors: &[[f32; BLOCK]]) {
         let (micro, h, n) = (head.micro, head.head.width, rows.len());
         let (step, across) = (micro.k_words(BLOCK), h.div_ceil(BLOCK));
-        let mut values = scratch::take(Slot::Phases, AREA);
+        let mut values = scratch::take(Slot::Phases, BLOCK * GROUP);
         let mut a = scratch::take(Slot::Row, group_words(micro));
         // Rows that are not there count nothing.
         values.fill(0);
@@ -280,10 +282,16 @@ impl Gradient<'_> {
         let dx = dx.as_f32_mut();
         let session = micro.enter();
         for (group, factors) in factors.iter().enumerate() {
-            let panels = head.bias(group).len() / BLOCK;
-            for (i, a) in a.chunks_exact_mut(BLOCK * step).take(panels).enumerate() {
-                self.panel(micro, rows, factors, group * PANELS + i, values.as_f32_mut(), a);
+            let tokens = head.bias(group).len();
+            let panels = tokens / BLOCK;
+            self.kept.scale(rows, factors, group, tokens, values.as_f32_mut());
+            let values = values.as_f32_mut();
+            for (i, values) in values.chunks_exact(GROUP).take(n).enumerate() {
+                for (a, values) in a.chunks_exact_mut(16 * BLOCK).zip(values.chunks_exact(16 * micro.per_word())) {
+                    run_to_words(micro, values, &mut a[i * 16..][..16]);
+                }
             }
+            self.kept.pack(micro, group, panels, values);
             for (i, dx) in dx.chunks_exact_mut(AREA).enumerate() {
                 let b = &self.weight[(group * across + i) * group_words(micro)..][..group_words(micro)];
                 let size = [n, BLOCK.min(h - i * BLOCK)];
@@ -300,44 +308,41 @@ impl Gradient<'_> {
             }
         }
     }
+}
 
-    /// The gradients of a panel's logits as words of the block `a` along the tokens, and kept as a B panel along the rows.
+impl Kept {
+    /// The gradients of a group's logits `[rows, GROUP]`, and their sums over the rows.
     #[inline(always)]
-    fn panel(
-        &mut self,
-        micro: Micro,
-        rows: &[Row],
-        factors: &[f32; BLOCK],
-        panel: usize,
-        values: &mut [f32],
-        a: &mut [u32],
-    ) {
-        let mut sums = [0.0; BLOCK];
-        let exponentials = &self.kept.logits.as_f32_mut()[panel * AREA..][..AREA];
+    fn scale(&mut self, rows: &[Row], factors: &[f32; BLOCK], group: usize, tokens: usize, values: &mut [f32]) {
+        let sums = &mut self.dbias[group * GROUP..][..tokens];
+        sums.fill(0.0);
+        let exponentials = self.logits.as_f32_mut()[group * PANELS * AREA..].chunks_exact(tokens);
         for (((values, exponentials), row), factor) in
-            values.as_chunks_mut::<BLOCK>().0.iter_mut().zip(exponentials.as_chunks::<BLOCK>().0).zip(rows).zip(factors)
+            values.chunks_exact_mut(GROUP).zip(exponentials).zip(rows).zip(factors)
         {
             let factor = factor * row.weight;
-            for ((value, exponential), sum) in values.iter_mut().zip(exponentials).zip(&mut sums) {
+            for ((value, exponential), sum) in values[..tokens].iter_mut().zip(exponentials).zip(&mut *sums) {
                 *value = exponential * factor;
                 *sum += *value;
             }
-        }
-        for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.target / BLOCK == panel) {
-            values[i * BLOCK + row.target % BLOCK] -= row.weight;
-            sums[row.target % BLOCK] -= row.weight;
-        }
-        self.kept.dbias[panel * BLOCK..][..BLOCK].copy_from_slice(&sums);
-        for (i, values) in values.as_chunks::<BLOCK>().0.iter().enumerate().take(rows.len()) {
-            for (a, values) in a.chunks_exact_mut(16 * BLOCK).zip(values.chunks_exact(16 * micro.per_word())) {
-                run_to_words(micro, values, &mut a[i * 16..][..16]);
+            if row.target / GROUP == group {
+                values[row.target % GROUP] -= row.weight;
+                sums[row.target % GROUP] -= row.weight;
             }
         }
-        let words = &mut self.kept.logits[panel * AREA..][..BLOCK * micro.k_words(BLOCK)];
-        let pairs = values.chunks_exact(BLOCK * micro.per_word());
-        for (words, pair) in words.as_chunks_mut::<BLOCK>().0.iter_mut().zip(pairs) {
-            let (low, high) = pair.split_at(BLOCK);
-            rows_to_words(micro, low, (!high.is_empty()).then_some(high), words);
+    }
+
+    /// Keeps a group's gradients as B panels in place of its exponentials.
+    #[inline(always)]
+    fn pack(&mut self, micro: Micro, group: usize, panels: usize, values: &[f32]) {
+        let kept = self.logits[group * PANELS * AREA..].chunks_exact_mut(AREA).take(panels);
+        for (panel, kept) in kept.enumerate() {
+            let pairs = values.chunks_exact(GROUP * micro.per_word());
+            for (words, pair) in kept.chunks_exact_mut(BLOCK).zip(pairs) {
+                let (low, high) = pair.split_at(GROUP);
+                let high = high.get(panel * BLOCK..(panel + 1) * BLOCK);
+                rows_to_words(micro, &low[panel * BLOCK..][..BLOCK], high, words);
+            }
         }
     }
 }
@@ -372,57 +377,5 @@ impl Work for AddBlocks<'_> {
             }
             dbias.iter_mut().zip(&kept.dbias[first * BLOCK..]).for_each(|(sum, value)| *sum += value);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::softmax::tests::numbers;
-
-    #[test]
-    fn losses_and_gradients_are_those_of_softmax() {
-        let (n, v, h) = (150, 77, 9);
-        let (x, w, b) = (numbers(n * h, 1), numbers(v * h, 2), numbers(v, 3));
-        let targets: Vec<u32> = (0..n as u32).map(|i| i * 31 % v as u32).collect();
-        let weights: Vec<f32> = (0..n).map(|i| if i % 7 == 3 { 0.0 } else { 0.1 * (i % 5) as f32 - 0.15 }).collect();
-        let mut losses = vec![0.0; n];
-        let (mut dx, mut dw, mut db) = (vec![1.0; n * h], vec![1.0; v * h], vec![1.0; v]);
-        let to = NllGradients { weight: &w, dx: &mut dx, dweight: &mut dw, dbias: &mut db };
-        nll(&Head::new(&w, &b).unwrap(), &x, &targets, &weights, &mut losses, Some(to), Precision::F32).unwrap();
-        let (mut ex, mut ew, mut eb) = (vec![0.0f64; n * h], vec![0.0f64; v * h], vec![0.0f64; v]);
-        for row in 0..n {
-            let logit = |k: usize| {
-                (0..h).map(|i| f64::from(x[row * h + i]) * f64::from(w[k * h + i])).sum::<f64>() + f64::from(b[k])
-            };
-            let e: Vec<f64> = (0..v).map(|k| logit(k).exp()).collect();
-            let (sum, target, weight) = (e.iter().sum::<f64>(), targets[row] as usize, f64::from(weights[row]));
-            let loss = if weight == 0.0 { 0.0 } else { sum.ln() - logit(target) };
-            assert!((loss - f64::from(losses[row])).abs() < 1e-5);
-            for k in 0..v {
-                let d = weight * (e[k] / sum - f64::from(u8::from(k == target)));
-                eb[k] += d;
-                for i in 0..h {
-                    ex[row * h + i] += d * f64::from(w[k * h + i]);
-                    ew[k * h + i] += d * f64::from(x[row * h + i]);
-                }
-            }
-        }
-        for (found, expected) in [(&dx, &ex), (&dw, &ew), (&db, &eb)] {
-            let error = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
-            assert!(error < 1e-5, "{error}");
-        }
-    }
-
-    #[test]
-    fn unknown_tokens_are_refused() {
-        let head = Head::new(&[0.0; 6], &[0.0; 3]).unwrap();
-        assert!(
-            nll(&head, &[0.0; 2], &[3], &[1.0], &mut [0.0], None, Precision::F32)
-                .unwrap_err()
-                .to_string()
-                .contains("token 3")
-        );
-        assert!(Head::new(&[0.0; 7], &[0.0; 3]).is_err());
     }
 }
