@@ -145,29 +145,19 @@ pub(crate) fn row_of(products: &[f32], row: usize, logits: &mut [f32]) {
 /// are multiples of 16.
 #[inline(always)]
 pub(crate) fn exponentials(logits: &mut [f32], bias: &[f32], factor: f32) -> Part {
+    logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit = (*logit + bias) * factor);
     // Not -infinity: a group of nothing else would become NaN.
     let mut most = [f32::MIN; 16];
-    for (part, bias) in logits.chunks_exact_mut(16).zip(bias.chunks_exact(16)) {
-        for ((logit, bias), most) in part.iter_mut().zip(bias).zip(&mut most) {
-            *logit = (*logit + bias) * factor;
-            *most = larger(*most, *logit);
-        }
+    for part in logits.chunks_exact(16) {
+        most.iter_mut().zip(part).for_each(|(most, value)| *most = larger(*most, *value));
     }
-    let most = largest(most);
+    let most = most.into_iter().fold(f32::MIN, larger);
     logits.iter_mut().for_each(|value| *value = exp(*value - most));
     let mut sums = [0.0f32; 16];
     for part in logits.chunks_exact(16) {
         sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
     }
     Part { most, sum: sums.iter().sum() }
-}
-
-/// Halves them until one is left, which vectorises.
-#[inline(always)]
-fn largest(x: [f32; 16]) -> f32 {
-    let x: [f32; 8] = std::array::from_fn(|i| larger(x[i], x[i + 8]));
-    let x: [f32; 4] = std::array::from_fn(|i| larger(x[i], x[i + 4]));
-    larger(larger(x[0], x[2]), larger(x[1], x[3]))
 }
 
 #[inline(always)]
