@@ -6,15 +6,10 @@
 use crate::error::{KernelError, expect_len};
 use crate::functions::exp;
 use crate::isa::{BLOCK, Micro, Precision, Work, vectorize};
-use crate::matmul::{PackA, pack_columns};
+use crate::matmul::PackA;
 use crate::parallel::{SharedMut, for_items};
 use crate::scratch::{self, Slot};
-use crate::softmax::Head;
-
-/// Panels of 32 tokens in a group.
-const PANELS: usize = 4;
-/// Tokens in a group.
-const GROUP: usize = PANELS * BLOCK;
+use crate::softmax::{AREA, GROUP, Head, PANELS, PackedHead, Part, exponentials, row_of};
 
 /// One token a row, drawn from softmax((W x + b) / temperature) by that row's uniform number in [0, 1); at temperature 0
 /// the likeliest. `p` is that of the product.
@@ -33,55 +28,25 @@ pub fn sample(
     p: Precision,
 ) -> Result<(), KernelError> {
     const OP: &str = "sample";
-    let (v, h, n) = (head.vocabulary, head.width, tokens.len());
+    let (h, n) = (head.width, tokens.len());
     expect_len(OP, "x", x.len(), &[n, h])?;
     expect_len(OP, "uniforms", uniforms.len(), &[n])?;
     let micro = Micro::active(p)?;
-    let (words, panels) = (micro.k_words(h), v.div_ceil(BLOCK));
-    let mut packed = scratch::take(Slot::PackedA, panels * BLOCK * words);
-    let shared = SharedMut::new(&mut packed);
-    for_items(panels, |i| {
-        // SAFETY: each item has its own panel.
-        let panel = unsafe { shared.slice(i * BLOCK * words, BLOCK * words) };
-        vectorize(micro.isa, PackHead { micro, head, first: i * BLOCK, panel });
-    });
-    // Tokens past the vocabulary's end are never drawn.
-    let mut bias = head.bias.clone();
-    bias.resize(panels * BLOCK, f32::NEG_INFINITY);
-    let (packed, bias, tokens) = (&packed[..], &bias[..], SharedMut::new(tokens));
+    let (head, tokens) = (&PackedHead::new(head, micro), SharedMut::new(tokens));
     for_items(n.div_ceil(BLOCK), |block| {
         let first = block * BLOCK;
         let rows = BLOCK.min(n - first);
         // SAFETY: each item has its own rows.
         let tokens = unsafe { tokens.slice(first, rows) };
         let uniforms = &uniforms[first..][..rows];
-        vectorize(micro.isa, Draw { micro, head, packed, bias, x, n, block, temperature, uniforms, tokens });
+        vectorize(micro.isa, Draw { head, x, n, block, temperature, uniforms, tokens });
     });
     Ok(())
 }
 
-struct PackHead<'a> {
-    micro: Micro,
-    head: &'a Head,
-    first: usize,
-    panel: &'a mut [u32],
-}
-
-impl Work for PackHead<'_> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { micro, head, first, panel } = self;
-        panel.fill(0);
-        pack_columns(micro, &head.turned, [head.vocabulary, head.width], false, first, panel);
-    }
-}
-
 /// The tokens of 32 rows.
 struct Draw<'a> {
-    micro: Micro,
-    head: &'a Head,
-    packed: &'a [u32],
-    bias: &'a [f32],
+    head: &'a PackedHead<'a>,
     x: &'a [f32],
     n: usize,
     block: usize,
@@ -90,72 +55,39 @@ struct Draw<'a> {
     tokens: &'a mut [u32],
 }
 
-/// The largest of a row's logits in a group, and the sum of what e is to the others less it.
-#[derive(Clone, Copy)]
-struct Part {
-    most: f32,
-    sum: f32,
-}
-
 impl Work for Draw<'_> {
     #[inline(always)]
     fn run(self) {
-        let (micro, rows) = (self.micro, self.tokens.len());
-        let words = micro.k_words(self.head.width);
-        let mut a = scratch::take(Slot::Panel, BLOCK * words);
-        let size = [self.n, self.head.width];
+        let (micro, head, rows) = (self.head.micro, self.head.head, self.tokens.len());
+        let mut a = scratch::take(Slot::Panel, BLOCK * micro.k_words(head.width));
+        let size = [self.n, head.width];
         PackA { micro, a: self.x, size, transposed: false, block: self.block, packed: &mut a }.run();
         let factor = if self.temperature > 0.0 { 1.0 / self.temperature } else { 1.0 };
-        let mut products = scratch::take(Slot::Block, PANELS * BLOCK * BLOCK);
+        let mut products = scratch::take(Slot::Block, PANELS * AREA);
         let products = products.as_f32_mut();
-        let groups = self.bias.len().div_ceil(GROUP);
         let mut logits = [0.0; GROUP];
-        let mut parts = vec![Part { most: f32::NEG_INFINITY, sum: 0.0 }; groups * BLOCK]; // [rows, groups]
+        let groups = self.head.groups();
+        let mut parts = vec![Part { most: f32::MIN, sum: 0.0 }; rows * groups]; // [rows, groups]
         let session = micro.enter();
-        for (group, bias) in self.bias.chunks(GROUP).enumerate() {
-            for panel in 0..bias.len() / BLOCK {
-                let b = &self.packed[(group * PANELS + panel) * BLOCK * words..][..BLOCK * words];
-                let c = &mut products[panel * BLOCK * BLOCK..][..BLOCK * BLOCK];
-                // SAFETY: sizes as demanded, buffers 64-byte aligned, session held.
-                unsafe { micro.block(words, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), [rows, BLOCK], false) };
-            }
-            for row in 0..rows {
-                let logits = &mut logits[..bias.len()];
-                for (panel, logits) in logits.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-                    logits.copy_from_slice(&products[(panel * BLOCK + row) * BLOCK..][..BLOCK]);
-                }
-                parts[row * groups + group] = exponentials(logits, bias, factor);
+        for group in 0..groups {
+            let bias = self.head.bias(group);
+            let logits = &mut logits[..bias.len()];
+            // SAFETY: products are aligned as their buffer is, session held.
+            unsafe { self.head.products(&a, rows, group, products) };
+            for (row, parts) in parts.chunks_exact_mut(groups).enumerate() {
+                row_of(products, row, logits);
+                parts[group] = exponentials(logits, bias, factor);
             }
         }
         drop(session);
         for (row, (parts, (token, uniform))) in
             parts.chunks_exact(groups).zip(self.tokens.iter_mut().zip(self.uniforms)).enumerate()
         {
-            let x = &self.x[(self.block * BLOCK + row) * self.head.width..][..self.head.width];
+            let x = &self.x[(self.block * BLOCK + row) * head.width..][..head.width];
             let uniform = (self.temperature > 0.0).then_some(*uniform);
-            *token = choose(self.head, x, parts, factor, uniform);
+            *token = choose(head, x, parts, factor, uniform);
         }
     }
-}
-
-/// Adds the bias, multiplies by `factor`, and takes e to the power of what is left without the largest; in place. Lengths
-/// are multiples of 16.
-#[inline(always)]
-fn exponentials(logits: &mut [f32], bias: &[f32], factor: f32) -> Part {
-    let mut most = [f32::NEG_INFINITY; 16];
-    for (part, bias) in logits.chunks_exact_mut(16).zip(bias.chunks_exact(16)) {
-        for ((logit, bias), most) in part.iter_mut().zip(bias).zip(&mut most) {
-            *logit = (*logit + bias) * factor;
-            *most = if *logit > *most { *logit } else { *most };
-        }
-    }
-    let most = most.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-    logits.iter_mut().for_each(|value| *value = exp(*value - most));
-    let mut sums = [0.0f32; 16];
-    for part in logits.chunks_exact(16) {
-        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-    }
-    Part { most, sum: sums.iter().sum() }
 }
 
 /// The token of a row by its uniform number, or the likeliest.

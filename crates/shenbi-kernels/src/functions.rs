@@ -38,7 +38,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let n = shifted - ROUND;
     let power = f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
     let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
-    let sum = POLYNOMIAL.iter().fold(0.0, |sum, &c| sum * r + c);
+    let sum = POLYNOMIAL[1..].iter().fold(POLYNOMIAL[0], |sum, &c| sum * r + c);
     (sum * r * r + r + 1.0) * power
 }
 

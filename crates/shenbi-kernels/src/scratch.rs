@@ -31,8 +31,10 @@ pub(crate) enum Slot {
     Between,
     /// Weight gradients before they are added up.
     Sums,
+    /// Logits, and what becomes of them.
+    Logits,
 }
-const SLOTS: usize = 11;
+const SLOTS: usize = 12;
 
 /// 64 bytes: a cache line, an AVX-512 register, a tile row.
 #[derive(Clone, Copy)]
