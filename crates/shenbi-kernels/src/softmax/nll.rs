@@ -273,8 +273,8 @@ impl Gradient<'_> {
     fn run(&mut self, head: &PackedHead<'_>, rows: &[Row], factors: &[[f32; BLOCK]]) {
         let (micro, h, n) = (head.micro, head.head.width, rows.len());
         let (step, across) = (micro.k_words(BLOCK), h.div_ceil(BLOCK));
-        let mut values = scratch::take(Slot::Phases, BLOCK * GROUP);
-        let mut a = scratch::take(Slot::Row, group_words(micro));
+        let mut values = scratch::take(Slot::Logits, BLOCK * GROUP);
+        let mut a = scratch::take(Slot::Panel, group_words(micro));
         // Rows that are not there count nothing.
         values.fill(0);
         a.fill(0);
