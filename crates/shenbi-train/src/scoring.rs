@@ -86,23 +86,39 @@ impl Scoring {
         folder.scalar(&format!("score/{}", self.name), step, value as f32)?;
         let score = BTreeMap::from([(self.name.as_str(), value)]);
         folder.log(&Line { step, images, seconds: (seconds * 1000.0).round() / 1000.0, score })?;
-        let best = match self.best(folder.path(), step) {
-            Some(best) if best.value <= value => None,
-            _ => {
-                let (name, protocol) = (self.name.clone(), self.protocol.clone());
-                let bytes = model.to_bytes(true).map_err(|error| TrainError::Defect(error.to_string()))?;
-                Some(keep(folder.path(), &Best { name, protocol, value, step, images }, &bytes)?)
-            }
+        let (name, protocol) = (self.name.clone(), self.protocol.clone());
+        let best = match keep_best(folder.path(), Best { name, protocol, value, step, images }, model)? {
+            Kept::New(path) => Some(path),
+            Kept::Earlier(_) => None,
         };
         on_event(Event::Score { name: &self.name, value, best });
         Ok(())
     }
+}
 
-    /// The best score that the run folder holds, if it is of this protocol and not later than `step`.
-    fn best(&self, run: &Path, step: u64) -> Option<Best> {
-        let best: Best = serde_json::from_slice(&std::fs::read(run.join(BEST_JSON)).ok()?).ok()?;
-        (best.protocol == self.protocol && best.step <= step).then_some(best)
+/// Which model the run folder holds as the best.
+pub(crate) enum Kept {
+    /// The one that was just scored, here.
+    New(PathBuf),
+    /// One of before, which scored so.
+    Earlier(Best),
+}
+
+/// Keeps `model`, which scored `new`, unless the run folder holds one that is as good.
+pub(crate) fn keep_best(run: &Path, new: Best, model: &Model) -> std::result::Result<Kept, TrainError> {
+    match best(run, &new.protocol, new.step) {
+        Some(best) if best.value <= new.value => Ok(Kept::Earlier(best)),
+        _ => {
+            let bytes = model.to_bytes(true).map_err(|error| TrainError::Defect(error.to_string()))?;
+            Ok(Kept::New(keep(run, &new, &bytes)?))
+        }
     }
+}
+
+/// The best score that the run folder holds, if it is of this protocol and not later than `step`.
+fn best(run: &Path, protocol: &str, step: u64) -> Option<Best> {
+    let best: Best = serde_json::from_slice(&std::fs::read(run.join(BEST_JSON)).ok()?).ok()?;
+    (best.protocol == protocol && best.step <= step).then_some(best)
 }
 
 /// Keeps `model` (the bytes of its file) as the best one.
@@ -132,14 +148,9 @@ mod tests {
         let best = Best { name: "s".into(), protocol: "p".into(), value: 2.5, step: 7, images: 56 };
         keep(folder.path(), &best, b"model").unwrap();
         assert_eq!(std::fs::read(folder.path().join(BEST)).unwrap(), b"model");
-        let scoring = |protocol: &str| Scoring {
-            every: 1,
-            name: "s".into(),
-            protocol: protocol.into(),
-            score: Box::new(|_: &Model| Ok(0.0)),
-        };
-        assert_eq!(scoring("p").best(folder.path(), 7), Some(best));
-        assert_eq!(scoring("q").best(folder.path(), 7), None);
-        assert_eq!(scoring("p").best(folder.path(), 6), None);
+        let found = |protocol, step| super::best(folder.path(), protocol, step);
+        assert_eq!(found("p", 7), Some(best));
+        assert_eq!(found("q", 7), None);
+        assert_eq!(found("p", 6), None);
     }
 }

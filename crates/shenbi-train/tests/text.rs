@@ -38,6 +38,16 @@ fn lines() -> String {
 }
 
 fn train(recipe: &TextRecipe, path: &Path, stop_at: Option<u64>) -> Result<Outcome, TrainError> {
+    train_and_hear(recipe, path, stop_at).map(|(outcome, _)| outcome)
+}
+
+/// Also what was warned of.
+fn train_and_hear(
+    recipe: &TextRecipe,
+    path: &Path,
+    stop_at: Option<u64>,
+) -> Result<(Outcome, Vec<String>), TrainError> {
+    let mut warnings = Vec::new();
     let folder = if path.exists() {
         RunFolder::open(path)?
     } else {
@@ -48,13 +58,15 @@ fn train(recipe: &TextRecipe, path: &Path, stop_at: Option<u64>) -> Result<Outco
     let data = TextData::open(recipe, tokenizer.as_deref())?;
     let devices = Device::flex().into();
     let stop = AtomicBool::new(false);
-    run(TextPlan { recipe: recipe.clone(), data, folder, resume, init_from: None, devices }, &stop, &mut |event| {
-        if let Event::Step { images, .. } = event
-            && stop_at == Some(images / recipe.run.batch as u64)
-        {
+    let plan = TextPlan { recipe: recipe.clone(), data, folder, resume, init_from: None, devices };
+    let outcome = run(plan, &stop, &mut |event| match event {
+        Event::Step { images, .. } if stop_at == Some(images / recipe.run.batch as u64) => {
             stop.store(true, Ordering::Relaxed);
         }
-    })
+        Event::Warning(text) => warnings.push(text),
+        _ => {}
+    })?;
+    Ok((outcome, warnings))
 }
 
 #[test]
@@ -129,6 +141,39 @@ fn likelihood_learns() {
         let text = model.tokenizer.decode(&text);
         assert!(lines().lines().any(|line| line == text) && told > 0, "{name}: {text}");
     }
+}
+
+#[test]
+fn the_model_before_texts_are_learnt_by_heart_is_kept() {
+    let parent = tempdir().unwrap();
+    let data = parent.path().join("lines.txt");
+    // Nothing to learn but the lines themselves.
+    let word = |i: usize| ["sun", "sea", "owl", "ash", "ice", "elm", "fog"][i * i * 31 / 7 % 7];
+    let lines: Vec<String> = (0..40).map(|i| (0..6).map(|t| word(6 * i + t)).collect::<Vec<_>>().join(" ")).collect();
+    std::fs::write(&data, lines.join("\n")).unwrap();
+    let mut recipe = recipe("mle-lstm", &data);
+    (recipe.run.kimg, recipe.run.batch, recipe.rate, recipe.hidden) = (4.0, 16, 2e-2, 64);
+    recipe.run.sample_seconds = 0.0;
+    let path = parent.path().join("run");
+    let (_, warnings) = train_and_hear(&recipe, &path, None).unwrap();
+    let best: serde_json::Value = serde_json::from_slice(&std::fs::read(path.join("best.json")).unwrap()).unwrap();
+    let log = std::fs::read_to_string(path.join("log.jsonl")).unwrap();
+    let values =
+        log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["held_out"].as_f64());
+    let values: Vec<f64> = values.collect();
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!((best["value"].as_f64().unwrap() - least).abs() < 1e-6, "{best}, {values:?}");
+    assert!(values.last().unwrap() > &(least + 0.1), "{values:?}");
+    let said = warnings.iter().find(|text| text.contains("by heart")).unwrap();
+    assert!(said.contains("best.safetensors") && said.contains(&format!("after {} texts", best["images"])), "{said}");
+    assert!(Model::from_bytes(&std::fs::read(path.join("best.safetensors")).unwrap(), &Device::flex()).is_ok());
+    // A game is after something else; where it begins is said.
+    let mut game = self::recipe("seqgan", &data);
+    (game.run.batch, game.run.kimg, game.run.sample_seconds) = (16, 4.0, 0.0);
+    (game.rate, game.hidden, game.pretrain, game.warmup) = (2e-2, 64, 0.98, 1);
+    let (played, warnings) = train_and_hear(&game, &parent.path().join("game"), None).unwrap();
+    assert!(!played.run.join("best.safetensors").exists());
+    assert!(warnings.iter().any(|text| text.contains("--set pretrain=0.")), "{warnings:?}");
 }
 
 #[test]

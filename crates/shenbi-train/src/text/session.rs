@@ -15,6 +15,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{Method, Recipe, TextRecipe};
 use crate::run_folder::RunFolder;
 use crate::samples::Samples;
+use crate::scoring::{BEST, Best, Kept, keep_best};
 use crate::session::{Event, LOG_SECONDS, Outcome, TrainError, save, steps_of};
 use crate::trainer::{Devices, Losses, Phase, Trainer};
 use crate::watch::{Meter, Watch};
@@ -23,6 +24,8 @@ use crate::watch::{Meter, Watch};
 pub const START: &str = "start.safetensors";
 /// Held-out texts that are measured while training, at most.
 const MEASURED: usize = 512;
+/// By how much (nats a token) held-out texts get less likely before that is worth a word.
+const BY_HEART: f64 = 0.02;
 
 /// All that a session is given.
 pub struct TextPlan {
@@ -78,6 +81,7 @@ pub fn run(plan: TextPlan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>
         }
     }
     let at = trainer.steps();
+    let (mut better, mut least, mut newest) = (None, (f32::INFINITY, 0), f32::INFINITY);
     let (mut last_sample, mut before) = (None, (at.contrast > 0 && at.gan == 0).then_some(Phase::Contrast));
 
     let stopped = loop {
@@ -102,6 +106,15 @@ pub fn run(plan: TextPlan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>
             )?;
             (saved, saved_step) = (clock.seconds(), Some(trainer.steps().all()));
             save_start(&folder, trainer.as_ref())?;
+            if newest > least.0 + BY_HEART as f32 {
+                on_event(Event::Warning(format!(
+                    "the game begins with a model that has learnt texts by heart: those kept from training were likeliest \
+                     after {} texts (NLL {:.3}, now {newest:.3}). --set pretrain={:.2} would begin there",
+                    least.1,
+                    least.0,
+                    recipe.pretrain * least.1 as f64 / consumed(trainer.as_ref()).max(1) as f64
+                )));
+            }
         }
         before = Some(phase);
         let texts = data.batch(run.seed, consumed(trainer.as_ref()), run.batch);
@@ -126,6 +139,17 @@ pub fn run(plan: TextPlan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>
             last_sample = samples.show(&trainer.model(), path, on_event).or(last_sample);
             if let Some(nll) = held_out(&trainer.model(), &data) {
                 meter.add(&Losses::from_iter([("held_out", nll)]), 0, now);
+                if phase == Phase::Contrast {
+                    newest = nll;
+                    least = if nll < least.0 { (nll, seen) } else { least };
+                }
+                // What a game is after is not this likelihood.
+                if recipe.method == Method::Likelihood {
+                    better = match keep_best(folder.path(), scored(nll, [steps, seen]), &trainer.model())? {
+                        Kept::Earlier(best) if f64::from(nll) > best.value + BY_HEART => Some((best, nll)),
+                        _ => None,
+                    };
+                }
             }
             sampled = clock.seconds();
         }
@@ -141,6 +165,16 @@ pub fn run(plan: TextPlan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>
     let (steps, seen) = (trainer.steps().all(), consumed(trainer.as_ref()));
     if saved_step != Some(steps) {
         save(&mut folder, run, trainer.as_ref(), seen, clock.seconds(), &mut watch, on_event)?;
+    }
+    if let Some((best, now)) = better {
+        on_event(Event::Warning(format!(
+            "texts kept from training were likeliest after {} texts (NLL {:.3}, now {now:.3}): since then the others are \
+             learnt by heart. The model of then is {}; --kimg {:.0} would end there",
+            best.images,
+            best.value,
+            folder.path().join(BEST).display(),
+            (best.images as f64 / 1000.0).ceil()
+        )));
     }
     Ok(Outcome {
         model: trainer.model(),
@@ -158,6 +192,12 @@ pub fn run(plan: TextPlan, stop: &AtomicBool, on_event: &mut dyn FnMut(Event<'_>
 fn save_start(folder: &RunFolder, trainer: &dyn Trainer<Sequences>) -> Result<(), TrainError> {
     let bytes = trainer.model().to_bytes(true).map_err(|error| TrainError::Defect(error.to_string()))?;
     Ok(write_atomic(&folder.path().join(START), &bytes)?)
+}
+
+/// A score of held-out texts, of a model that has taken `step` steps with `images` texts.
+fn scored(nll: f32, [step, images]: [u64; 2]) -> Best {
+    let protocol = format!("NLL a token of up to {MEASURED} held-out texts");
+    Best { name: "held_out".into(), protocol, value: f64::from(nll), step, images }
 }
 
 /// Mean -log p of the held-out texts' tokens.
