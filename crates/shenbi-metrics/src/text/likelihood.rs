@@ -23,20 +23,33 @@ pub struct Likelihood {
     pub tokens: usize,
 }
 
-/// The mean -log p over tokens, padding left out. ends: whether texts end of themselves; characters: of all texts
-/// together, their ends included.
+/// The mean -log p over the tokens that `mask` counts (1 or 0 for each token: see [`known`]). characters: of all of them
+/// together, the ends of texts included.
 ///
 /// # Errors
-/// There are no tokens.
-pub fn likelihood(language: &Language, texts: &Sequences, ends: bool, characters: Option<usize>) -> Result<Likelihood> {
-    let mask = texts.mask(ends);
+/// There are no tokens to count.
+pub fn likelihood(
+    language: &Language,
+    texts: &Sequences,
+    mask: &[f32],
+    characters: Option<usize>,
+) -> Result<Likelihood> {
     let tokens = mask.iter().filter(|mask| **mask > 0.0).count();
     if tokens == 0 {
         return Err(MetricsError::Setting("no texts to measure; hold some out, or give a file of them".into()));
     }
-    let sum: f64 = language.losses(texts, &mask).iter().map(|loss| f64::from(*loss)).sum();
+    let sum: f64 = language.losses(texts, mask).iter().map(|loss| f64::from(*loss)).sum();
     let bits_per_character = characters.map(|count| sum / std::f64::consts::LN_2 / count.max(1) as f64);
     Ok(Likelihood { nll: sum / tokens as f64, bits_per_character, tokens })
+}
+
+/// Which tokens a likelihood counts: up to a text's end, without those that stand for words out of the vocabulary. How
+/// likely a model finds these says nothing: one that learnt from texts without any has never seen their token, and a few
+/// per cent of them would outweigh all the rest.
+pub fn known(texts: &Sequences, ends: bool, unknown: Option<u32>) -> Vec<f32> {
+    let mut mask = texts.mask(ends);
+    mask.iter_mut().zip(&texts.ids).filter(|(_, token)| Some(**token) == unknown).for_each(|(mask, _)| *mask = 0.0);
+    mask
 }
 
 /// A model that learns from texts, to judge others.
@@ -100,9 +113,19 @@ mod tests {
         };
         let options = JudgeOptions { hidden: 16, steps: 200, seed: 1 };
         let rising = judge(&kind(true), 10, false, options).unwrap();
-        let same = likelihood(&rising, &kind(true), false, None).unwrap().nll;
-        let other = likelihood(&rising, &kind(false), false, None).unwrap().nll;
+        let of = |texts: &Sequences, unknown| {
+            likelihood(&rising, texts, &known(texts, false, unknown), None).map(|found| (found.nll, found.tokens))
+        };
+        let (same, other) = (of(&kind(true), None).unwrap().0, of(&kind(false), None).unwrap().0);
         assert!(same < 1.0 && other > same + 1.0, "{same} {other}");
+        // A word that it never saw would hide how well it knows the others.
+        let mut strange = kind(true);
+        strange.ids.iter_mut().step_by(17).for_each(|id| *id = 1);
+        let (with, without) = (of(&strange, None).unwrap(), of(&strange, Some(1)).unwrap());
+        assert!(with.0 > without.0 + 0.2, "{with:?} {without:?}");
+        assert_eq!((with.1, without.1), (384, 384 - 23));
+        let all = Sequences { length: 6, ids: vec![1; 12] };
+        assert!(of(&all, Some(1)).is_err());
         let none = Sequences { length: 6, ids: Vec::new() };
         assert!(judge(&none, 10, false, options).is_err());
     }

@@ -9,7 +9,7 @@ pub mod ngrams;
 use std::collections::HashMap;
 
 pub use bleu::{References, self_bleu};
-pub use likelihood::{JudgeOptions, Likelihood, judge, likelihood};
+pub use likelihood::{JudgeOptions, Likelihood, judge, known, likelihood};
 pub use ngrams::{copied, distinct};
 
 /// Gives the same word the same number, for texts of several sources.

@@ -148,6 +148,11 @@ impl TextTokenizer {
         })
     }
 
+    /// The token of every word or character that is not in the vocabulary, where there can be any.
+    pub fn unknown_token(&self) -> Option<u32> {
+        matches!(self, Self::Words(_) | Self::Characters { .. }).then_some(UNKNOWN)
+    }
+
     /// The words or characters of a text that are not in the vocabulary.
     pub fn unknown(&self, text: &str) -> Vec<String> {
         let mut unknown: Vec<String> = match self {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shenbi_data::{rng, text};
 use shenbi_metrics::text::ngrams::copied_whole;
 use shenbi_metrics::text::{
-    JudgeOptions, Likelihood, References, Words, copied, distinct, judge, likelihood, self_bleu,
+    JudgeOptions, Likelihood, References, Words, copied, distinct, judge, known, likelihood, self_bleu,
 };
 use shenbi_models::text::tokenizer::TextTokenizer;
 use shenbi_models::text::{END, Sequences, TextModel};
@@ -150,8 +150,18 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
     let counted = References::new(&references, 5);
     let places = |odd: usize| (odd..tokens.rows()).step_by(2).take(5000).collect::<Vec<_>>();
     let measured = tokens.select(&places(0));
-    let characters_of =
-        || places(0).iter().map(|place| real[*place].chars().count() + usize::from(model.config.ends)).sum();
+    let (ends, unknown) = (model.config.ends, model.tokenizer.unknown_token());
+    let counts = known(&measured, ends, unknown);
+    let characters_of = || {
+        let known = |text: &[u32]| text.iter().copied().filter(|token| Some(*token) != unknown).collect::<Vec<_>>();
+        let texts =
+            measured.iter().map(|text| model.tokenizer.decode(&known(text)).chars().count() + usize::from(ends));
+        texts.sum()
+    };
+    let left_out = match measured.mask(ends).iter().sum::<f32>() {
+        all if all > 0.0 => 1.0 - counts.iter().sum::<f32>() / all,
+        _ => 0.0,
+    };
     let embeddings = args.sentence_encoder.as_deref().map(|folder| {
         let references: Vec<&str> = real.iter().step_by(2).map(String::as_str).collect();
         Embeddings::open(folder, &references)
@@ -159,10 +169,10 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
     let embeddings = embeddings.transpose()?;
     let critic = judge_of(&measured)?;
     let score = |written: &[&str], texts: &[Vec<u32>], ids: &Sequences, what: &str| -> Result<TextScores, Failure> {
-        let ends = model.config.ends;
-        let oracle = oracle.as_ref().map(|oracle| likelihood(oracle, ids, ends, None)).transpose();
-        let reverse = likelihood(&judge_of(ids)?, &measured, ends, None);
-        let quality = likelihood(&critic, ids, ends, None);
+        let mask = known(ids, ends, unknown);
+        let oracle = oracle.as_ref().map(|oracle| likelihood(oracle, ids, &mask, None)).transpose();
+        let reverse = likelihood(&judge_of(ids)?, &measured, &counts, None);
+        let quality = likelihood(&critic, ids, &mask, None);
         let sentences = embeddings.as_ref().map(|embeddings| embeddings.distance(written)).transpose()?;
         Ok(TextScores {
             held_out: None,
@@ -177,7 +187,9 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
             sentences: sentences.as_ref().map(|found| found.distance),
             sentences_warning: sentences.and_then(|found| found.warning),
             protocol: format!(
-                "{what}; BLEU of NLTK's smoothing method 1 against {} real texts; seed {}{}",
+                "{what}; likelihoods without unknown words ({:.1}% of real texts); BLEU of NLTK's smoothing method 1 \
+                 against {} real texts; seed {}{}",
+                left_out * 100.0,
                 references.len(),
                 args.seed,
                 embeddings.as_ref().map_or_else(String::new, |embeddings| format!("; {}", embeddings.protocol()))
@@ -185,7 +197,9 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
         })
     };
     let mut rows = Vec::new();
-    let (others, ids) = (&others[..count.min(others.len())], tokens.select(&places(1)));
+    let others = &others[..count.min(others.len())];
+    // As many as are generated: a judge that learns from more of them is a better one.
+    let ids = tokens.select(&places(1)[..others.len().min(5000)]);
     let real_texts: Vec<&str> = real.iter().skip(1).step_by(2).take(count).map(String::as_str).collect();
     let real_scores = score(&real_texts, others, &ids, &format!("{} real texts against others", others.len()))?;
     let mark = real_scores.place();
@@ -193,7 +207,7 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
     let mut curves = Vec::new();
     for (name, side) in &sides {
         let same = tokens_of(side)? == tokens_of(model)? && side.config.length == model.config.length;
-        let own = same.then(|| likelihood(&side.language, &measured, side.config.ends, Some(characters_of())));
+        let own = same.then(|| likelihood(&side.language, &measured, &counts, Some(characters_of())));
         let held_out = own.transpose().map_err(failed)?;
         let mut points = Vec::new();
         for &temperature in &temperatures {
