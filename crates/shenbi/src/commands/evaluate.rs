@@ -2,6 +2,7 @@
 
 mod captions;
 mod diversity;
+mod learnt;
 mod metrics;
 pub mod network;
 mod pairs;

@@ -14,6 +14,7 @@ use shenbi_models::text::{END, Sequences, TextModel};
 use shenbi_nn::kernels::{Precision, auto_precision, set_precision};
 use shenbi_train::text::data::read_oracle;
 
+use super::learnt::{ByHeart, learnt_by};
 use super::plot::{Curve, quality_and_variety};
 use super::text_embeddings::Embeddings;
 use super::text_sides::sides;
@@ -25,7 +26,7 @@ const TEXTS: u64 = 1000;
 /// Temperatures of a plot, if not told.
 const SWEEP: [f32; 8] = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2];
 /// Words of the n-grams whose copies are counted.
-const COPIED: usize = 5;
+pub(super) const COPIED: usize = 5;
 
 /// What was measured of one set of texts.
 #[derive(Serialize, Default)]
@@ -52,6 +53,9 @@ pub struct TextScores {
     copied: f64,
     /// Share of texts that do, whole.
     copied_whole: f64,
+    /// The same of the texts that the model learnt from, where its run folder says where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_heart: Option<ByHeart>,
     /// Fréchet distance of sentence embeddings from real texts'.
     #[serde(skip_serializing_if = "Option::is_none")]
     sentences: Option<f64>,
@@ -86,6 +90,10 @@ impl TextScores {
             self.copied * 100.0,
             self.copied_whole * 100.0
         ));
+        if let Some(ByHeart { ngrams, whole }) = self.by_heart {
+            let (ngrams, whole) = (ngrams * 100.0, whole * 100.0);
+            lines.push(format!("of the texts it learnt from: 5-grams {ngrams:.1}%, whole texts {whole:.1}%"));
+        }
         if let Some(distance) = self.sentences {
             let warning = self.sentences_warning.as_ref().map_or_else(String::new, |text| format!("; warning: {text}"));
             lines.push(format!("Fréchet distance of sentence embeddings {distance:.4}{warning}"));
@@ -107,7 +115,7 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
         return Err(Failure::usage(format!("--temperature {bad}: expected a number from 0 to 100")));
     }
     let sides = sides(name, model, &args.against)?;
-    let model = &sides[0].1;
+    let model = &sides[0].2;
     let count = args.number.unwrap_or(TEXTS) as usize;
     let characters = matches!(model.tokenizer, TextTokenizer::Characters { .. });
     let oracle = args.oracle.as_deref().map(read_oracle).transpose()?;
@@ -184,6 +192,7 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
             distinct: (1..=3).map(|n| distinct(texts, n)).collect(),
             copied: copied(texts, &references, COPIED),
             copied_whole: copied_whole(texts, &references),
+            by_heart: None,
             sentences: sentences.as_ref().map(|found| found.distance),
             sentences_warning: sentences.and_then(|found| found.warning),
             protocol: format!(
@@ -205,10 +214,11 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
     let mark = real_scores.place();
     rows.push(Row { what: "real texts".to_string(), scores: Scores::Text(real_scores) });
     let mut curves = Vec::new();
-    for (name, side) in &sides {
+    for (name, path, side) in &sides {
         let same = tokens_of(side)? == tokens_of(model)? && side.config.length == model.config.length;
         let own = same.then(|| likelihood(&side.language, &measured, &counts, Some(characters_of())));
         let held_out = own.transpose().map_err(failed)?;
+        let learnt = learnt_by(path, &mut words, characters);
         let mut points = Vec::new();
         for &temperature in &temperatures {
             let mut stream = rng::stream(args.seed, "evaluate/texts", 0);
@@ -223,6 +233,7 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
             let written: Vec<&str> = written.iter().map(String::as_str).collect();
             let mut scores = score(&written, &texts, &ids, &format!("{count} texts at temperature {temperature}"))?;
             scores.held_out = held_out;
+            scores.by_heart = learnt.as_ref().map(|learnt| ByHeart::of(&texts, learnt));
             points.extend(scores.place().map(|place| (place, format!("{temperature}"))));
             let what = match sides.len() {
                 1 => format!("temperature {temperature}"),

@@ -10,15 +10,18 @@ use shenbi_train::text::START;
 use crate::failure::Failure;
 use crate::model;
 
-/// The model called `name`, its own start where it is a run with a game, and those `against` it, by their names.
-pub fn sides(name: &str, model: TextModel, against: &[String]) -> Result<Vec<(String, TextModel)>, Failure> {
-    let mut sides = vec![(name.to_string(), model)];
+/// The model called `name`, its own start where it is a run with a game, and those `against` it: what each is called in
+/// the table, where it is, and itself.
+pub fn sides(name: &str, model: TextModel, against: &[String]) -> Result<Vec<(String, String, TextModel)>, Failure> {
+    let mut sides = vec![(name.to_string(), name.to_string(), model)];
     let start = Path::new(name).join(START);
     if start.is_file() {
-        sides.push((format!("{name}, its start"), texts(&start.to_string_lossy())?));
+        let path = start.to_string_lossy().into_owned();
+        let model = texts(&path)?;
+        sides.push((format!("{name}, its start"), path, model));
     }
     for other in against {
-        sides.push((other.clone(), texts(other)?));
+        sides.push((other.clone(), other.clone(), texts(other)?));
     }
     Ok(sides)
 }
