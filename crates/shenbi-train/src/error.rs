@@ -41,7 +41,7 @@ pub enum RunError {
     #[error("another run is writing to {}; wait for it, stop it, or give another --out", .0.display())]
     InUse(PathBuf),
     /// A folder without a run in it.
-    #[error("{} holds no run (no config.toml in it); --resume wants a folder that `train` made", .0.display())]
+    #[error("{} holds no run (no config.toml in it); give a folder that `train` made", .0.display())]
     NotARun(PathBuf),
     /// The settings in or for a run folder are damaged.
     #[error("{}: {message}; correct the file, or start a new run", path.display())]
