@@ -149,7 +149,7 @@ fn resumed(args: &Args, run: &Path) -> Result<(Recipe, Option<RunFolder>), Failu
             run.join("config.toml").display()
         )));
     }
-    let folder = RunFolder::open(run)?;
+    let folder = RunFolder::open(run).map_err(|error| Failure::Failed(format!("--resume: {error}")))?;
     let text = folder.config_toml()?;
     let config = folder.path().join("config.toml");
     let mut recipe = Recipe::from_toml(&text)
@@ -164,7 +164,7 @@ fn resumed(args: &Args, run: &Path) -> Result<(Recipe, Option<RunFolder>), Failu
 
 /// The networks of another run.
 fn init_from(run: &Path, recipe: &Recipe) -> Result<(PathBuf, Checkpoint), Failure> {
-    let folder = RunFolder::open(run)?;
+    let folder = RunFolder::open(run).map_err(|error| Failure::Failed(format!("--init-from: {error}")))?;
     let other = Recipe::from_toml(&folder.config_toml()?)
         .map_err(|error| Failure::Failed(format!("--init-from {}: {error}", run.display())))?;
     let network = |recipe: &Recipe| match recipe {

@@ -56,7 +56,7 @@ fn class_folders_to_pictures_by_class() {
     let ran = run(folder, other).good();
     assert!(ran.err.contains("generator   ") && ran.err.contains("tensors from run/checkpoints"), "{}", ran.err);
     run(folder, "train --recipe r3gan --data all --init-from run").bad(2, &["dcgan", "r3gan"]);
-    run(folder, "train --recipe dcgan --data all --init-from all").bad(1, &["all"]);
+    run(folder, "train --recipe dcgan --data all --init-from all").bad(1, &["--init-from", "all"]);
 }
 
 #[test]
