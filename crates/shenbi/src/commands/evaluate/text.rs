@@ -17,7 +17,7 @@ use shenbi_train::text::data::read_oracle;
 use super::learnt::{ByHeart, learnt_by};
 use super::plot::{Curve, quality_and_variety};
 use super::text_embeddings::Embeddings;
-use super::text_sides::sides;
+use super::text_sides::{Side, sides};
 use super::{Args, Row, Scores, failed};
 use crate::failure::Failure;
 
@@ -115,7 +115,7 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
         return Err(Failure::usage(format!("--temperature {bad}: expected a number from 0 to 100")));
     }
     let sides = sides(name, model, &args.against)?;
-    let model = &sides[0].2;
+    let model = &sides[0].model;
     let count = args.number.unwrap_or(TEXTS) as usize;
     let characters = matches!(model.tokenizer, TextTokenizer::Characters { .. });
     let oracle = args.oracle.as_deref().map(read_oracle).transpose()?;
@@ -214,7 +214,7 @@ pub fn rows(args: &Args, name: &str, model: TextModel) -> Result<Vec<Row>, Failu
     let mark = real_scores.place();
     rows.push(Row { what: "real texts".to_string(), scores: Scores::Text(real_scores) });
     let mut curves = Vec::new();
-    for (name, path, side) in &sides {
+    for Side { name, path, model: side } in &sides {
         let same = tokens_of(side)? == tokens_of(model)? && side.config.length == model.config.length;
         let own = same.then(|| likelihood(&side.language, &measured, &counts, Some(characters_of())));
         let held_out = own.transpose().map_err(failed)?;

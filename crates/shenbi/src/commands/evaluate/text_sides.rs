@@ -10,18 +10,26 @@ use shenbi_train::text::START;
 use crate::failure::Failure;
 use crate::model;
 
-/// The model called `name`, its own start where it is a run with a game, and those `against` it: what each is called in
-/// the table, where it is, and itself.
-pub fn sides(name: &str, model: TextModel, against: &[String]) -> Result<Vec<(String, String, TextModel)>, Failure> {
-    let mut sides = vec![(name.to_string(), name.to_string(), model)];
+/// A model of texts beside others.
+pub struct Side {
+    /// What the table calls it.
+    pub name: String,
+    /// Where it is.
+    pub path: String,
+    /// Itself.
+    pub model: TextModel,
+}
+
+/// The model called `name`, its own start where it is a run with a game, and those `against` it.
+pub fn sides(name: &str, model: TextModel, against: &[String]) -> Result<Vec<Side>, Failure> {
+    let mut sides = vec![Side { name: name.to_string(), path: name.to_string(), model }];
     let start = Path::new(name).join(START);
     if start.is_file() {
         let path = start.to_string_lossy().into_owned();
-        let model = texts(&path)?;
-        sides.push((format!("{name}, its start"), path, model));
+        sides.push(Side { name: format!("{name}, its start"), model: texts(&path)?, path });
     }
     for other in against {
-        sides.push((other.clone(), other.clone(), texts(other)?));
+        sides.push(Side { name: other.clone(), path: other.clone(), model: texts(other)? });
     }
     Ok(sides)
 }
